@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -19,7 +20,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -33,7 +33,9 @@ STAND_IN = REPOSITORY / "tests" / "stand_in"
 IMAGE = "web2py-deployment-lab"
 SUITES = {"12": "bookworm", "13": "trixie"}
 NETWORK = "web2py-lab"
+# Containers inherit the labels of their image, so what was built and what is running need one each.
 LABEL = "web2py-deployment.lab"
+INPUTS_LABEL = "web2py-deployment.inputs"
 
 RELEASE = "3.3.3"
 RELEASE_URL = f"https://github.com/web2py/web2py/raw/v{RELEASE}/binaries/web2py_src.zip"
@@ -130,6 +132,9 @@ def docker() -> None:
     if not docker_answers():
         start_docker()
     allow_many_systemds()
+    # Made here, once, because two scenarios that start together would each make one of this name.
+    if not succeeds("docker", "network", "inspect", NETWORK):
+        run("docker", "network", "create", "--label", LABEL, NETWORK)
 
 
 def docker_answers() -> bool:
@@ -165,7 +170,7 @@ def start_docker() -> None:
 
 
 def allow_many_systemds() -> None:
-    """Raise the kernel's limit of inotify instances: each systemd takes several, and 128 lets about 15 machines boot."""
+    """Raise the kernel's limit of inotify instances: each systemd takes several, the usual 128 last for 15 machines."""
     limit = Path("/proc/sys/fs/inotify/max_user_instances")
     if int(limit.read_text()) < 1024:
         try:
@@ -182,7 +187,7 @@ def images() -> None:
     for version, suite in SUITES.items():
         image = f"{IMAGE}:debian{version}"
         have = subprocess.run(
-            ["docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}"}}}}', image],
+            ["docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{INPUTS_LABEL}"}}}}', image],
             capture_output=True,
             text=True,
         )
@@ -191,11 +196,9 @@ def images() -> None:
         say(f"building the image {image} (about half a minute)")
         started = time.monotonic()
         base = base_image(version, suite)
+        arguments = ["--build-arg", f"BASE={base}", "--label", f"{INPUTS_LABEL}={inputs}", "--tag", image]
         # The legacy builder is in every Docker that Debian ships; buildx is not.
-        run(
-            "docker", "build", "--network", "host", "--build-arg", f"BASE={base}", "--label", f"{LABEL}={inputs}", "--tag", image, LAB,
-            env=os.environ | {"DOCKER_BUILDKIT": "0"},
-        )  # fmt: skip
+        run("docker", "build", "--network", "host", *arguments, LAB, env=os.environ | {"DOCKER_BUILDKIT": "0"})
         say(f"{image} ready after {time.monotonic() - started:.0f} s")
 
 
@@ -235,22 +238,166 @@ def base_image(version: str, suite: str) -> str:
     return own
 
 
-COMMANDS = {"docker": docker, "images": images}
+# --- web2py -----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Web2py:
+    """A web2py to deploy: where it lies, how it was found and which version it says it is."""
+
+    path: Path
+    kind: str
+    version: str
+
+    def __str__(self) -> str:
+        origin = {
+            "environment": "real, named by WEB2PY_SOURCE",
+            "cache": "real, from the cache",
+            "download": "real, the official release just downloaded",
+            "stand-in": "NOT REAL: the stand-in of tests/stand_in, because no web2py could be reached",
+        }
+        return f"web2py {self.version} ({origin[self.kind]}): {self.path}"
+
+
+def web2py(head: bool = False) -> Web2py:
+    """Find the release, or with head the newest development tree where the cache has one."""
+    named = os.environ.get("WEB2PY_SOURCE")
+    if named:
+        path = Path(named).expanduser().resolve()
+        return Web2py(path, "environment", version_of(path))
+    if head and (CACHE / "web2py-head").is_dir():
+        return Web2py(CACHE / "web2py-head", "cache", version_of(CACHE / "web2py-head"))
+    archive = CACHE / f"web2py_src-{RELEASE}.zip"
+    if archive.exists():
+        if sha256(archive) == RELEASE_SHA256:
+            return Web2py(archive, "cache", version_of(archive))
+        say(f"ignoring {archive}: its SHA-256 is not that of the official release")
+    folders = sorted(path for path in CACHE.glob("web2py-*") if path.is_dir())
+    release = CACHE / f"web2py-v{RELEASE}"
+    if release in folders or len(folders) == 1:
+        path = release if release in folders else folders[0]
+        return Web2py(path, "cache", version_of(path))
+    if download(archive):
+        return Web2py(archive, "download", version_of(archive))
+    return Web2py(STAND_IN, "stand-in", version_of(STAND_IN))
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(archive: Path) -> bool:
+    unfinished = archive.with_suffix(".unfinished")
+    say(f"fetching {RELEASE_URL}")
+    try:
+        with urllib.request.urlopen(RELEASE_URL, timeout=10) as answer, open(unfinished, "wb") as file:
+            shutil.copyfileobj(answer, file)
+    except OSError as error:
+        say(f"the official release cannot be reached ({error})")
+        return False
+    if sha256(unfinished) != RELEASE_SHA256:
+        unfinished.unlink()
+        raise LabError(f"what {RELEASE_URL} delivered does not have the SHA-256 {RELEASE_SHA256}; nothing was kept")
+    unfinished.replace(archive)
+    return True
+
+
+def version_of(path: Path) -> str:
+    """Read the version a tree or an archive says it is; this also proves that it holds a web2py."""
+    name = "gluon/version.py"
+    text = ""
+    if (path / name).is_file():
+        text = (path / name).read_text()
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            text = "".join(archive.read(member).decode() for member in archive.namelist() if member.endswith(name))
+    elif path.is_file() and tarfile.is_tarfile(path):
+        with tarfile.open(path) as archive:
+            found = (archive.extractfile(member) for member in archive if member.name.endswith(name))
+            text = "".join(file.read().decode() for file in found if file)
+    match = re.search(r"""^VERSION = ["']([^"']+)["']""", text, re.MULTILINE)
+    if not match:
+        raise LabError(f"{path} is no web2py tree or archive: it has no {name}; correct WEB2PY_SOURCE or the cache")
+    return match[1]
+
+
+# --- The whole --------------------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str]:
+    """What programs of the lab run with: its tools first in the path, and the web2py to deploy."""
+    tools = venv()
+    return os.environ | {
+        "PATH": f"{tools / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "VIRTUAL_ENV": str(tools),
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".ansible" / "collections"),
+        "LAB_WEB2PY": str(web2py().path),
+        "LAB_WEB2PY_HEAD": str(web2py(head=True).path),
+        # Names the place of the scenarios, else Molecule asks at each call to move them elsewhere.
+        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "MOLECULE_COMMAND_BORDERS": "0",
+    }
+
+
+def up() -> None:
+    venv()
+    docker()
+    images()
+    for found in dict.fromkeys((web2py(), web2py(head=True))):
+        say(str(found))
+
+
+def down() -> None:
+    """Remove the machines and the network; images, virtual environment, cache and the daemon stay."""
+    if not docker_answers():
+        return
+    machines = run("docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split()
+    if machines:
+        run("docker", "rm", "--force", "--volumes", *machines)
+        say(f"removed {len(machines)} machine{'s' if len(machines) > 1 else ''}")
+    if succeeds("docker", "network", "inspect", NETWORK):
+        run("docker", "network", "rm", NETWORK)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["venv", "docker", "images", "web2py", "up", "down"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="all of the below that tests need; repeat it as you like")
+    commands.add_parser("venv", help="the virtual environment of the tools; prints its path")
+    commands.add_parser("docker", help="a running Docker daemon with the lab's network")
+    commands.add_parser("images", help="machine images of Debian 12 and 13 with systemd")
+    source = commands.add_parser("web2py", help="find the web2py to deploy")
+    source.add_argument("--head", action="store_true", help="prefer the newest development tree of the cache")
+    source.add_argument("--json", action="store_true", help="one line of JSON instead of a sentence")
+    execute = commands.add_parser("run", help="run a program with the lab's tools and web2py in its environment")
+    execute.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM [ARGUMENT...]")
+    commands.add_parser("down", help="remove the lab's machines and network")
     arguments = parser.parse_args()
     try:
         with only_one():
-            if arguments.command == "venv":
-                print(venv())
-            elif arguments.command == "docker":
-                docker()
-            else:
-                docker()
-                images()
+            match arguments.command:
+                case "up":
+                    up()
+                case "venv":
+                    print(venv())
+                case "docker":
+                    docker()
+                case "images":
+                    docker()
+                    images()
+                case "web2py":
+                    found = web2py(arguments.head)
+                    fields = {"path": str(found.path), "kind": found.kind, "version": found.version}
+                    print(json.dumps(fields) if arguments.json else found)
+                case "run":
+                    variables = environment()
+                case "down":
+                    down()
+        if arguments.command == "run":
+            if not arguments.program:
+                execute.error("name the program to run")
+            os.execvpe(arguments.program[0], arguments.program, variables)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
