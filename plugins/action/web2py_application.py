@@ -1,0 +1,31 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
+
+
+class ActionModule(ReleaseAction):
+    """Controller side of module web2py_application."""
+
+    def prepare(self, arguments: dict[str, Any]) -> tuple[str, source.Tree | None]:
+        name = arguments.get("name")
+        # Before the name becomes part of a path, on either side.
+        error = site.name_error(name) or site.writable_error(arguments.get("writable"))
+        if error:
+            raise source.SourceError(error)
+        if arguments.get("state", "present") != "present":
+            return "", None
+        own = arguments.get("source")
+        variable = f"source of application {name!r} in web2py_applications" if own else "web2py_source"
+        tree = source.read_source(own or arguments.get("framework_source"), variable)
+        tree = source.application(tree, str(name), bundled=not own)
+        # The links to writable folders are part of a release, so they are part of its identity.
+        writable = ",".join(sorted(arguments.get("writable") or []))
+        return hashlib.sha256(f"{tree.digest()} {writable}".encode()).hexdigest()[:12], tree

@@ -1,0 +1,162 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Host side of a release: unpack beside the others, switch a link by rename, keep the newest few.
+
+A release folder appears under its final name only when it is complete, so that one that exists can be trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import posixpath
+import pwd
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+
+INCOMING = ".incoming-"
+# What web2py writes per application (gluon.fileutils.create_missing_app_folders and web2py-book, "Scalability").
+STATE_FOLDERS = ("sessions", "errors", "uploads", "cache", "databases")
+# What web2py would create at each request if it could, and complains of when it cannot.
+CODE_FOLDERS = ("models", "views", "controllers", "modules", "cron", "languages", "static", "private")
+
+
+class ReleaseError(Exception):
+    """The release cannot be put in place; what runs stays as it is."""
+
+
+def user_id(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid
+
+
+def group_id(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
+
+
+def link_target(path: str) -> str | None:
+    return os.readlink(path) if os.path.islink(path) else None
+
+
+def switch(link: str, target: str) -> None:
+    """Point `link` at `target` in one atomic step."""
+    if os.path.lexists(link) and not os.path.islink(link):
+        raise ReleaseError(f"{link} exists and is not a symbolic link; move it away, this collection did not make it")
+    temporary = f"{link}.new-{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+
+
+def unpack(archive: str, folder: str) -> None:
+    """Unpack an archive written by the controller; anything it would not write is refused."""
+    with tarfile.open(archive, "r:gz") as members:
+        for member in members:
+            if member.name.startswith("/") or ".." in member.name.split("/") or not (member.isfile() or member.issym()):
+                raise ReleaseError(f"the archive holds the unexpected member {member.name!r}")
+            path = os.path.join(folder, member.name)
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            if member.issym():
+                os.symlink(member.linkname, path)
+                continue
+            source = members.extractfile(member)
+            with open(path, "xb") as target:
+                if source is not None:
+                    shutil.copyfileobj(source, target)
+            os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
+            os.utime(path, (member.mtime, member.mtime))
+
+
+def releases(folder: str) -> list[str]:
+    """Names of the complete releases, the newest installation first."""
+    with contextlib.suppress(FileNotFoundError):
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        complete = [name for name in names if not name.startswith(".")]
+        return sorted(complete, key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns, reverse=True)
+    return []
+
+
+def surplus(names: Iterable[str], keep: int, in_use: Iterable[str]) -> list[str]:
+    """Which of the releases (newest first) go when `keep` of them stay; one in use always stays and counts."""
+    names, used = list(names), set(in_use)
+    room = keep - len(used & set(names))
+    stay = set(used)
+    for name in names:
+        if name not in stay and room > 0:
+            stay.add(name)
+            room -= 1
+    return [name for name in names if name not in stay]
+
+
+@contextlib.contextmanager
+def staging(folder: str):
+    """A private folder beside the releases, gone afterwards unless it was renamed; also sweeps earlier leftovers."""
+    for entry in list(os.scandir(folder)):
+        if entry.name.startswith(INCOMING):
+            shutil.rmtree(entry.path)
+    path = tempfile.mkdtemp(prefix=INCOMING, dir=folder)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def commit(staged: str, final: str) -> None:
+    """Give a staged release its name; the folder's time becomes the time of installation."""
+    os.utime(staged)
+    os.rename(staged, final)
+
+
+def own(folder: str, uid: int, gid: int, directory_mode: int, file_mode: int) -> None:
+    """Set owner and modes below a folder; a file that may be executed keeps that for those who may read it."""
+    for path, folders, files in os.walk(folder):
+        os.chown(path, uid, gid)
+        os.chmod(path, directory_mode)
+        for name in [*folders, *files]:
+            full = os.path.join(path, name)
+            os.chown(full, uid, gid, follow_symlinks=False)
+            if name in files and not os.path.islink(full):
+                executable = os.stat(full).st_mode & 0o100
+                os.chmod(full, file_mode | (file_mode & 0o444) >> 2 if executable else file_mode)
+
+
+def ensure_folder(path: str, uid: int, gid: int, mode: int, check: bool) -> bool:
+    """Make a folder with exactly this owner and mode; tell whether anything was (or would be) changed."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        if not check:
+            os.makedirs(path, mode=0o700)
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
+        return True
+    if not os.path.isdir(path) or os.path.islink(path):
+        raise ReleaseError(f"{path} is not a folder; move it away")
+    if (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (uid, gid, mode):
+        return False
+    if not check:
+        os.chown(path, uid, gid)
+        os.chmod(path, mode)
+    return True
+
+
+def link_state(staged: str, data: str, writable: Iterable[str]) -> None:
+    """Inside a staged application, replace each writable folder by a link to its place outside the release."""
+    for name in writable:
+        path = os.path.join(staged, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        os.symlink(posixpath.join(data, name), path)
+
+
+def complete_application(staged: str) -> None:
+    """Add what web2py expects in every application and would otherwise try to create in read-only code."""
+    for name in CODE_FOLDERS:
+        os.makedirs(os.path.join(staged, name), exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(os.path.join(staged, "cron", "crontab"), "x") as stream:
+        stream.write("#crontab\n")
+    with contextlib.suppress(FileExistsError):
+        open(os.path.join(staged, "__init__.py"), "x").close()

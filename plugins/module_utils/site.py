@@ -1,0 +1,113 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What `web2py_applications` and the other site variables mean: checks and translations, without Ansible."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# gluon.rewrite routes no other application names ([a-zA-Z0-9_]); a dash gives 400 on every dynamic URL.
+NAME = re.compile(r"[A-Za-z0-9_]+")
+BUNDLED = ("admin", "examples", "welcome")
+# Code stays read-only, and static files stay readable for the web server.
+NEVER_WRITABLE = ("models", "views", "controllers", "modules", "compiled", "static")
+HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+
+def present(item: Mapping[str, Any]) -> bool:
+    return item.get("state", "present") == "present"
+
+
+def name_error(name: Any) -> str | None:
+    if isinstance(name, str) and NAME.fullmatch(name):
+        return None
+    return (
+        f"application name: found {name!r}, allowed are letters, digits and underscores only (web2py routes no others)"
+    )
+
+
+def writable_error(writable: Any) -> str | None:
+    for folder in writable or []:
+        if not isinstance(folder, str) or not NAME.fullmatch(folder) or folder in NEVER_WRITABLE:
+            return (
+                f"writable: found {folder!r}, allowed are names of folders directly in the application, "
+                f"but not {', '.join(NEVER_WRITABLE)}"
+            )
+    return None
+
+
+def application_errors(applications: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All that is wrong in `web2py_applications`, one message each."""
+    errors = []
+    seen = set()
+    for item in applications:
+        name = item.get("name")
+        wrong = name_error(name) or writable_error(item.get("writable"))
+        if wrong:
+            errors.append(wrong)
+        elif name in seen:
+            errors.append(f"application {name!r} is listed twice; each name may be there once")
+        elif present(item) and not item.get("source") and name not in BUNDLED:
+            errors.append(
+                f"application {name!r} has no source; only {', '.join(BUNDLED)} come with web2py, "
+                "the others need source: {path: …}, {url: …, checksum: …} or {git: …, version: …}"
+            )
+        seen.add(name)
+    return errors
+
+
+def frontend_applications(applications: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the applications that the web server exposes."""
+    return [str(item["name"]) for item in applications if present(item) and item.get("exposed", True)]
+
+
+def default_application(applications: Sequence[Mapping[str, Any]]) -> str:
+    """The application that answers `/` when the inventory names none: the first that is exposed, never admin."""
+    names = [name for name in frontend_applications(applications) if name != "admin"]
+    return names[0] if names else ""
+
+
+def port_errors(ports: Mapping[str, Any]) -> list[str]:
+    """Variables (by name) that are no TCP port, or that share one."""
+    errors = []
+    seen: dict[int, str] = {}
+    for variable, port in ports.items():
+        if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+            errors.append(f"{variable}: found {port!r}, allowed are the ports 1 to 65535")
+        elif port in seen:
+            errors.append(f"{variable}: found {port}, which {seen[port]} uses already; each needs a port of its own")
+        else:
+            seen[port] = variable
+    return errors
+
+
+def host_name_errors(names: Sequence[Any], variable: str) -> list[str]:
+    """Entries that are neither a DNS name nor an IP address."""
+    errors = [] if names else [f"{variable}: found an empty list, at least one DNS name or IP address is needed"]
+    for name in names:
+        if not _is_address(name) and not (
+            isinstance(name, str) and len(name) < 254 and all(HOST_LABEL.fullmatch(label) for label in name.split("."))
+        ):
+            errors.append(f"{variable}: found {name!r}, allowed are DNS names without a port, and IP addresses")
+    return errors
+
+
+def _is_address(name: Any) -> bool:
+    try:
+        ipaddress.ip_address(str(name))
+    except ValueError:
+        return False
+    return True
+
+
+def subject_alt_names(names: Sequence[Any]) -> list[str]:
+    """Names as a certificate lists them (RFC 5280, 4.2.1.6)."""
+    return [f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names]
+
+
+def url_host(name: str) -> str:
+    """A name as it stands in a URL or a Host header: IPv6 addresses in brackets."""
+    return f"[{name}]" if ":" in name else name

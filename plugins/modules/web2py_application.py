@@ -1,0 +1,241 @@
+#!/usr/bin/python
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: web2py_application
+short_description: Install, update or remove one web2py application
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - Puts the code of an application into a folder of its own below O(home)/applications, owned by root and readable
+    only by the service group (its static files by everyone), and points the link O(root)/applications/<name> at it
+    in one atomic step.
+  - What the application collects (sessions, errors, uploads, cache, databases) lives outside the code in
+    O(root)/data/<name>, readable only by the service user, and survives every update.
+  - The source is read, checked and packed on the controller; nothing is sent when the host has that code already.
+options:
+  name:
+    description: Name of the application; letters, digits and underscores, which is what web2py routes.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) installs or updates the application.
+      - V(absent) removes its code; its data is kept unless O(purge) is true.
+    type: str
+    choices: [present, absent]
+    default: present
+  source:
+    description:
+      - Where the code comes from, as in M(web2py.deployment.web2py_framework); an archive may be a C(.w2p) package.
+      - Without it the application is taken from O(framework_source), which has V(admin), V(examples) and V(welcome).
+    type: dict
+  framework_source:
+    description: Source of the framework; used only for an application without O(source).
+    type: dict
+  writable:
+    description:
+      - Folders of the application, beside the five of every application, that it must be able to write.
+      - The package's content of such a folder is copied once, when the application is first installed.
+    type: list
+    elements: str
+    default: []
+  home:
+    description: Folder of the code on the host.
+    type: path
+    default: /opt/web2py
+  root:
+    description: The web2py root as the running web2py sees it.
+    type: path
+    default: /var/lib/web2py
+  user:
+    description: The service user, owner of the application's data.
+    type: str
+    default: web2py
+  group:
+    description: The service group, which may read the application's code.
+    type: str
+    default: web2py
+  keep:
+    description: How many releases of the application stay on the host, the current one included; at least 1.
+    type: int
+    default: 3
+  purge:
+    description: With O(state=absent), delete the application's data too. There is no way back.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Predicts a change from the source alone; nothing is sent.
+    support: full
+  diff_mode:
+    description: Shows the release before and after.
+    support: full
+notes:
+  - Needs root on the host, and no package beyond Python itself.
+seealso:
+  - module: web2py.deployment.web2py_framework
+"""
+
+EXAMPLES = r"""
+- name: Install an application from a directory beside the playbook
+  web2py.deployment.web2py_application:
+    name: shop
+    source:
+      path: "{{ playbook_dir }}/applications/shop"
+
+- name: Remove an application but keep its uploads and databases
+  web2py.deployment.web2py_application:
+    name: shop
+    state: absent
+"""
+
+RETURN = r"""
+release:
+  description: Name of the current release's folder; empty when the application is absent.
+  returned: success
+  type: str
+  sample: 5f3a9c2e7b10
+previous:
+  description: Name of the release that was current before; empty when there was none.
+  returned: success
+  type: str
+  sample: ""
+removed:
+  description: Folders deleted, because of O(keep) or O(state=absent).
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+import os
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
+
+
+def absent(module, params, code, data, link, result):
+    doomed = [path for path in (code, data if params["purge"] else None) if path and os.path.isdir(path)]
+    linked = os.path.islink(link)
+    if os.path.lexists(link) and not linked:
+        module.fail_json(msg=f"{link} is not a link of this collection; remove it by hand")
+    result.update(changed=bool(doomed) or linked, release="", removed=doomed)
+    result["diff"]["after"] = "\n"
+    if not module.check_mode:
+        if linked:
+            os.unlink(link)
+        for path in doomed:
+            shutil.rmtree(path)
+    module.exit_json(**result)
+
+
+def seed(staged, data, name, uid, gid):
+    """Copy what the package brings in an extra writable folder, the first time only."""
+    source, target = os.path.join(staged, name), os.path.join(data, name)
+    if os.path.isdir(source) and not os.listdir(target):
+        shutil.copytree(source, target, dirs_exist_ok=True, symlinks=True)
+        engine.own(target, uid, gid, 0o700, 0o600)
+
+
+def install(params, code, data, final, writable, ids):
+    uid, gid = ids
+    with engine.staging(code) as staged:
+        engine.unpack(params["_archive"], staged)
+        engine.complete_application(staged)
+        for name in params["writable"]:
+            seed(staged, data, name, uid, gid)
+        engine.link_state(staged, data, writable)
+        engine.own(staged, 0, gid, 0o750, 0o640)
+        # The web server reads static files itself: it may pass through the application and read those.
+        os.chmod(staged, 0o751)
+        engine.own(os.path.join(staged, "static"), 0, gid, 0o755, 0o644)
+        engine.commit(staged, final)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "source": {"type": "dict"},
+            "framework_source": {"type": "dict"},
+            "writable": {"type": "list", "elements": "str", "default": []},
+            "home": {"type": "path", "default": "/opt/web2py"},
+            "root": {"type": "path", "default": "/var/lib/web2py"},
+            "user": {"type": "str", "default": "web2py"},
+            "group": {"type": "str", "default": "web2py"},
+            "keep": {"type": "int", "default": 3},
+            "purge": {"type": "bool", "default": False},
+            # Set by the action plugin of this name, never by a playbook.
+            "_release": {"type": "str"},
+            "_archive": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    if params["keep"] < 1:
+        module.fail_json(msg=f"keep: found {params['keep']}, allowed are whole numbers from 1")
+    if params["_release"] is None:
+        module.fail_json(msg="web2py_application runs through its action plugin only; call it from a playbook")
+    code = os.path.join(params["home"], "applications", params["name"])
+    data = os.path.join(params["root"], "data", params["name"])
+    link = os.path.join(params["root"], "applications", params["name"])
+    before = engine.link_target(link)
+    result = {
+        "changed": False,
+        "previous": os.path.basename(before or ""),
+        "release": params["_release"],
+        "removed": [],
+        "diff": {"before": f"{before or ''}\n", "after": f"{os.path.join(code, params['_release'])}\n"},
+    }
+    if params["state"] == "absent":
+        absent(module, params, code, data, link, result)
+
+    final = os.path.join(code, params["_release"])
+    writable = [*engine.STATE_FOLDERS, *params["writable"]]
+    installed = os.path.isdir(final)
+    names = engine.releases(code)
+    result["removed"] = engine.surplus(
+        names if installed else [params["_release"], *names], params["keep"], {params["_release"]}
+    )
+    result["changed"] = not installed or before != final or bool(result["removed"])
+    try:
+        uid, gid = engine.user_id(params["user"]), engine.group_id(params["group"])
+    except KeyError as error:
+        if not module.check_mode:
+            module.fail_json(msg=f"{error.args[0]}: create the service user first (role web2py does)")
+        module.exit_json(**{**result, "changed": True})
+    if not installed and not params["_archive"] and not module.check_mode:
+        module.exit_json(needs_archive=True, **result)
+    try:
+        changed = [
+            engine.ensure_folder(os.path.dirname(code), 0, gid, 0o751, module.check_mode),
+            engine.ensure_folder(code, 0, gid, 0o751, module.check_mode),
+            engine.ensure_folder(os.path.dirname(data), 0, gid, 0o750, module.check_mode),
+            engine.ensure_folder(data, 0, gid, 0o750, module.check_mode),
+            *(engine.ensure_folder(os.path.join(data, n), uid, gid, 0o700, module.check_mode) for n in writable),
+        ]
+        result["changed"] = result["changed"] or any(changed)
+        if module.check_mode:
+            module.exit_json(**result)
+        if not installed:
+            install(params, code, data, final, writable, (uid, gid))
+        if before != final:
+            engine.switch(link, final)
+    except (engine.ReleaseError, OSError) as error:
+        module.fail_json(
+            msg=f"application {params['name']}: {error}. {'The release before stays in service.' if before else ''}"
+        )
+    for name in result["removed"]:
+        shutil.rmtree(os.path.join(code, name))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

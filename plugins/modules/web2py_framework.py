@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: web2py_framework
+short_description: Install one release of the web2py framework and make it the current one
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - Puts a web2py release into its own folder below O(home)/releases, read-only and without applications,
+    and points the link O(home)/current at it in one atomic step.
+  - The source is read, checked and packed on the controller, so that the host needs no network;
+    nothing is sent when the host has that release already.
+  - A release whose source is missing, incomplete, too old or has the wrong checksum changes nothing on the host.
+    Neither does one that the host's Python cannot import.
+options:
+  source:
+    description:
+      - Where the release comes from. Exactly one of V(path), V(url) and V(git) is given.
+      - V(path) is a directory, zip or tar archive on the controller; V(url) with V(checksum) (SHA-256) is
+        downloaded by the controller; V(git) with V(version) is cloned by the controller with its submodules.
+    type: dict
+    required: true
+  home:
+    description: Folder of the releases on the host.
+    type: path
+    default: /opt/web2py
+  keep:
+    description: How many releases stay on the host, the current one included; at least 1.
+    type: int
+    default: 3
+  user:
+    description: Unprivileged user as whom the import of the new release is tried.
+    type: str
+    default: web2py
+attributes:
+  check_mode:
+    description: Predicts a change from the source alone; nothing is sent.
+    support: full
+  diff_mode:
+    description: Shows the release before and after.
+    support: full
+notes:
+  - Needs root on the host, and no package beyond Python itself.
+  - "Layout from the web2py book, chapter 13 (Deployment recipes): one framework, applications apart from it."
+seealso:
+  - module: web2py.deployment.web2py_application
+"""
+
+EXAMPLES = r"""
+- name: Install the official release
+  web2py.deployment.web2py_framework:
+    source:
+      url: https://github.com/web2py/web2py/raw/v3.3.3/binaries/web2py_src.zip
+      checksum: d89edf57d31907bfdd2980239ff227e81e91125a28395667418d137725985afc
+
+- name: Install a git commit with fixes newer than the release
+  web2py.deployment.web2py_framework:
+    source:
+      git: https://github.com/web2py/web2py.git
+      version: master
+"""
+
+RETURN = r"""
+release:
+  description: Name of the current release's folder, version and content hash.
+  returned: success
+  type: str
+  sample: 3.3.3-d89edf57
+previous:
+  description: Name of the release that was current before; empty on a new host.
+  returned: success
+  type: str
+  sample: 3.3.2-0a1b2c3d
+removed:
+  description: Releases deleted because of O(keep).
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
+
+
+def try_import(path, user):
+    """Import the release as the service user in an empty folder: what fails here would fail at every request."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, engine.user_id(user), -1)
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", "import sys; sys.path.insert(0, sys.argv[1]); import gluon.main", path],
+            cwd=folder,
+            user=user,
+            group=engine.pwd.getpwnam(user).pw_gid,
+            extra_groups=[],
+            env={"PATH": "/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "web2py_path": folder},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise engine.ReleaseError(
+            f"Python {sys.version.split()[0]} of this host cannot import the release: {done.stderr.strip()[-500:]}"
+        )
+
+
+def install(folder, final, archive, user):
+    with engine.staging(folder) as staged:
+        engine.unpack(archive, staged)
+        # The service user cannot write byte code beside the sources, so it is made once, here.
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", "-s", staged, "-p", final, staged],
+            capture_output=True,
+            check=False,
+        )
+        engine.own(staged, 0, 0, 0o755, 0o644)
+        try_import(staged, user)
+        engine.commit(staged, final)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "source": {"type": "dict", "required": True},
+            "home": {"type": "path", "default": "/opt/web2py"},
+            "keep": {"type": "int", "default": 3},
+            "user": {"type": "str", "default": "web2py"},
+            # Set by the action plugin of this name, never by a playbook.
+            "_release": {"type": "str"},
+            "_archive": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    if not params["_release"]:
+        module.fail_json(msg="web2py_framework runs through its action plugin only; call it from a playbook")
+    if params["keep"] < 1:
+        module.fail_json(msg=f"keep: found {params['keep']}, allowed are whole numbers from 1")
+    folder = os.path.join(params["home"], "releases")
+    final = os.path.join(folder, params["_release"])
+    link = os.path.join(params["home"], "current")
+    target = os.path.join("releases", params["_release"])
+    before = engine.link_target(link)
+    installed = os.path.isdir(final)
+    result = {
+        "release": params["_release"],
+        "previous": os.path.basename(before or ""),
+        "changed": not installed or before != target,
+        "removed": [],
+        "diff": {"before": f"{before or ''}\n", "after": f"{target}\n"},
+    }
+    stay = {params["_release"]}
+    names = engine.releases(folder)
+    result["removed"] = engine.surplus(names if installed else [params["_release"], *names], params["keep"], stay)
+    result["changed"] = result["changed"] or bool(result["removed"])
+    if module.check_mode:
+        module.exit_json(**result)
+    if not installed and not params["_archive"]:
+        module.exit_json(needs_archive=True, **result)
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        if not installed:
+            install(folder, final, params["_archive"], params["user"])
+        if before != target:
+            engine.switch(link, target)
+    except (engine.ReleaseError, OSError, KeyError, subprocess.SubprocessError) as error:
+        module.fail_json(msg=f"release {params['_release']} was not installed, {before or 'nothing'} stays current: {error}")
+    for name in result["removed"]:
+        shutil.rmtree(os.path.join(folder, name))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
