@@ -14,6 +14,7 @@ NAME = re.compile(r"[A-Za-z0-9_]+")
 BUNDLED = ("admin", "examples", "welcome")
 # Code stays read-only, and static files stay readable for the web server.
 NEVER_WRITABLE = ("models", "views", "controllers", "modules", "compiled", "static")
+PASSWORD_HASH = re.compile(r"pbkdf2\(\d+,\d+,sha(256|384|512)\)\$[^$\"'\\\s]+\$[0-9a-f]+")
 HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -81,6 +82,29 @@ def port_errors(ports: Mapping[str, Any]) -> list[str]:
             errors.append(f"{variable}: found {port}, which {seen[port]} uses already; each needs a port of its own")
         else:
             seen[port] = variable
+    return errors
+
+
+def admin_password_errors(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All that is wrong in `web2py_admin_passwords`; a message never repeats a password."""
+    errors = []
+    seen = set()
+    for item in entries:
+        port = item.get("port")
+        errors += port_errors({"port in web2py_admin_passwords": port})
+        if port in seen:
+            errors.append(f"web2py_admin_passwords: port {port} is listed twice; each port may be there once")
+        seen.add(port)
+        given = [key for key in ("password", "password_hash") if item.get(key)]
+        if present(item) and len(given) != 1:
+            errors.append(f"web2py_admin_passwords: port {port} needs exactly one of password and password_hash")
+        elif item.get("password") and not 8 <= len(item["password"]) <= 1024:
+            errors.append(f"web2py_admin_passwords: the password of port {port} must have 8 to 1024 characters")
+        elif item.get("password_hash") and not PASSWORD_HASH.fullmatch(item["password_hash"]):
+            errors.append(
+                f"web2py_admin_passwords: the password_hash of port {port} must have the form "
+                "pbkdf2(iterations,length,sha512)$salt$digest, as the filter web2py_password_hash gives it"
+            )
     return errors
 
 
