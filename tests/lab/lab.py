@@ -397,7 +397,10 @@ def main() -> int:
         if arguments.command == "run":
             if not arguments.program:
                 execute.error("name the program to run")
-            os.execvpe(arguments.program[0], arguments.program, variables)
+            return subprocess.call(arguments.program, env=variables)
+    except FileNotFoundError as error:
+        print(f"lab: there is no program {error.filename}", file=sys.stderr)
+        return 1
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

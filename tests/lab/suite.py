@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run steps of the test suite, all or those named, and say for each whether it passed and how long it took.
+
+DISTRO=debian12 or DISTRO=debian13 narrows the scenarios, KEEP=1 leaves their machines up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+
+import lab
+
+# A step that hangs must not hold a build machine for ever; the longest takes a third of this.
+STEP_LIMIT = 20 * 60
+
+# What fails a step although its program ended well.
+FORBIDDEN_OUTPUT = {
+    "[DEPRECATION WARNING]": "uses something deprecated",
+    "Skipping, no tests found": "has no tests",
+}
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    name: str
+    command: tuple[str, ...]
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    step: Step
+    seconds: float
+    problem: str
+    tail: list[str]
+
+
+def gates() -> list[Step]:
+    return [
+        Step("lint", ("python", "tests/gates.py", "lint")),
+        Step("units", ("python", "-m", "pytest", "--quiet", "tests/unit", "tests/contract")),
+        Step("readme", ("python", "tests/gates.py", "readme")),
+        Step("build", ("python", "tests/gates.py", "build")),
+        Step("sanity", ("python", "tests/gates.py", "sanity")),
+        Step("runtime", ("python", "tests/runtime/run.py")),
+    ]
+
+
+def scenario_names() -> list[str]:
+    return sorted(path.parent.name for path in lab.REPOSITORY.glob("molecule/*/molecule.yml"))
+
+
+def scenario(name: str, keep: bool, variables: Mapping[str, str] | None = None, remark: str = "") -> Step:
+    test = f"molecule test --scenario-name {shlex.quote(name)}"
+    if keep:
+        # --destroy=never also leaves out the destroying that the sequence begins with.
+        test = f"molecule destroy --scenario-name {shlex.quote(name)} && {test} --destroy=never"
+    return Step(f"scenario {name}{remark}", ("sh", "-c", test), variables or {})
+
+
+def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[Step]:
+    keep = setting("KEEP", ("", "0", "1")) == "1"
+    setting("DISTRO", ("", "debian12", "debian13"))
+    if arguments.scenario is not None:
+        if arguments.scenario not in scenario_names():
+            raise lab.LabError(
+                f"NAME is '{arguments.scenario}', which is no scenario; choose one of: {', '.join(scenario_names())}"
+            )
+        return [scenario(arguments.scenario, keep)]
+    if arguments.steps:
+        return [step for step in gates() if step.name in arguments.steps]
+    steps = gates() + [scenario(name, keep) for name in scenario_names()]
+    if arguments.all:
+        exchanged = {"LAB_WEB2PY": environment["LAB_WEB2PY_HEAD"], "LAB_WEB2PY_HEAD": environment["LAB_WEB2PY"]}
+        if len(set(exchanged.values())) > 1:
+            steps += [scenario(name, keep, exchanged, " (trees exchanged)") for name in scenario_names()]
+        steps.append(Step("demo", ("sh", "-c", "python tests/lab/demo.py start && python tests/lab/demo.py stop")))
+    return steps
+
+
+def setting(name: str, allowed: tuple[str, ...]) -> str:
+    value = os.environ.get(name, "")
+    if value not in allowed:
+        raise lab.LabError(f"{name} is '{value}'; allowed is one of: {', '.join(filter(None, allowed))}")
+    return value
+
+
+def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
+    if prefix:
+        print(f"{prefix}starts", flush=True)
+    started = time.monotonic()
+    process = subprocess.Popen(
+        step.command,
+        cwd=lab.REPOSITORY,
+        env={**environment, **step.variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    overdue = threading.Timer(STEP_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
+    overdue.start()
+    tail: list[str] = []
+    problems: list[str] = []
+    try:
+        for line in process.stdout or ():
+            print(f"{prefix}{line}", end="", flush=True)
+            plain = COLOUR.sub("", line)
+            tail = [*tail[-79:], plain]
+            problems += [meaning for mark, meaning in FORBIDDEN_OUTPUT.items() if mark in plain]
+        status = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        raise
+    finally:
+        overdue.cancel()
+    seconds = time.monotonic() - started
+    if seconds > STEP_LIMIT:
+        problems.append(f"stopped after {STEP_LIMIT // 60} minutes")
+    elif status:
+        problems.append(f"ended with {status}")
+    return Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail)
+
+
+def execute_all(steps: Iterable[Step], environment: Mapping[str, str], jobs: int) -> list[Outcome]:
+    steps = list(steps)
+    if len(steps) == 1:
+        return [execute(steps[0], environment, "")]
+    width = max(len(step.name) for step in steps)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(execute, step, environment, f"{step.name:{width}} | ") for step in steps]
+        return [future.result() for future in running]
+
+
+def report(outcomes: list[Outcome], seconds: float) -> bool:
+    failed = [outcome for outcome in outcomes if outcome.problem]
+    if len(outcomes) > 1:
+        for outcome in failed:
+            print(f"\n--- the end of {outcome.step.name} ---")
+            print("".join(outcome.tail), end="")
+    print("\nSummary")
+    for outcome in outcomes:
+        verdict = f"FAILED: {outcome.problem}" if outcome.problem else "passed"
+        print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {verdict}")
+    print(f"  {seconds:6.1f} s  altogether")
+    for found in dict.fromkeys((lab.web2py(), lab.web2py(head=True))):
+        print(found)
+    print(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+    return not failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--scenario", metavar="NAME", help="only this Molecule scenario")
+    what.add_argument(
+        "--all", action="store_true", help="also every scenario with the two web2py trees exchanged, and the demo"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="how many steps run at once (default: %(default)s)")
+    parser.add_argument("steps", nargs="*", choices=[[], *(step.name for step in gates())], help="only these gates")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    try:
+        with lab.only_one():
+            if not arguments.steps or "runtime" in arguments.steps:
+                lab.up()
+            environment = lab.environment()
+        if not sys.stdout.isatty():
+            environment["NO_COLOR"] = "1"
+        steps = choose(arguments, environment)
+    except lab.LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    outcomes = execute_all(steps, environment, arguments.jobs)
+    return 0 if report(outcomes, time.monotonic() - started) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
