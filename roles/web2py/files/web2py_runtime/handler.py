@@ -1,0 +1,233 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The WSGI application that all front ends serve: web2py behind the checks it does not make itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import locale
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from web2py_runtime import compat, policy
+
+Environ = dict[str, Any]
+WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Below "web2py", so that a logging.conf of the site which names that logger does not switch this one off.
+logger = logging.getLogger("web2py.runtime")
+
+# web2py unquotes the path a second time and takes a backslash for a slash: with neither in it, there is one reading.
+AMBIGUOUS_PATH = re.compile(r"[%\\\x00-\x1f\x7f]|/\.\.(?:/|\Z)")
+
+# A client that no proxy named. web2py would take a missing address for 127.0.0.1, and trust it.
+UNKNOWN_CLIENT = "0.0.0.0"  # noqa: S104 (nothing listens there)
+
+
+class SettingsError(ValueError):
+    """The settings file cannot be used as it stands."""
+
+
+@dataclass(frozen=True)
+class TrustedProxies:
+    """The peers whose forwarding headers are believed."""
+
+    networks: tuple[Network, ...] = ()
+    unix: bool = False
+
+    def trust(self, address: Address) -> bool:
+        return any(address in network for network in self.networks)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The content of the settings file."""
+
+    root: str = "/var/lib/web2py"
+    framework: str = "/opt/web2py/current"
+    trusted_proxies: TrustedProxies = TrustedProxies()
+    health_path: str | None = "/healthz"
+
+
+def load_settings(path: str) -> Settings:
+    """Read and check the settings file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); the role web2py writes it") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: is not JSON ({error}); the role web2py writes it") from error
+    return parse_settings(values, path)
+
+
+def parse_settings(values: Any, source: str) -> Settings:
+    """Check decoded settings; `source` is the file to name in an error."""
+
+    def reject(name: str, found: object, allowed: str) -> SettingsError:
+        return SettingsError(f"{source}: {name} is {found!r}; allowed: {allowed}; correct it and start web2py again")
+
+    if not isinstance(values, dict):
+        raise reject("the content", values, "an object of settings")
+    known = [field.name for field in fields(Settings)]
+    for name in values:
+        if name not in known:
+            raise reject("a setting's name", name, ", ".join(known))
+    for name in ("root", "framework"):
+        folder = values.get(name, getattr(Settings, name))
+        if not isinstance(folder, str) or not os.path.isabs(folder):
+            raise reject(name, folder, "the absolute path of a folder")
+    health_path = values.get("health_path", Settings.health_path)
+    if health_path is not None and not (isinstance(health_path, str) and usable_path(health_path)):
+        raise reject("health_path", health_path, "a URL path such as /healthz without %, \\ and .., or null for none")
+    proxies = values.get("trusted_proxies", [])
+    if not isinstance(proxies, list):
+        raise reject("trusted_proxies", proxies, "a list")
+    networks: list[Network] = []
+    for proxy in proxies:
+        try:
+            if proxy != "unix":
+                networks.append(ipaddress.ip_network(proxy if isinstance(proxy, str) else repr(proxy)))
+        except ValueError as error:
+            raise reject("an entry of trusted_proxies", proxy, 'IP addresses, networks and "unix"') from error
+    trusted = TrustedProxies(tuple(networks), "unix" in proxies)
+    return Settings(**{**values, "trusted_proxies": trusted})
+
+
+def request_path(environ: Environ) -> str:
+    """Return the whole path of the URL, wherever the server cut it: web2py knows no mount point."""
+    return (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")) or "/"
+
+
+def usable_path(path: str) -> bool:
+    """Tell whether `path` has one reading, here and in everything behind."""
+    return path.startswith("/") and not AMBIGUOUS_PATH.search(path)
+
+
+def parse_address(text: str) -> Address | None:
+    """Return the address that `text` is, an IPv4 one also where it is written as IPv6."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_forwarding(name: str) -> bool:
+    """Tell whether `name` is a header by which clients and proxies state who asked, and how."""
+    return name.startswith("HTTP_X_FORWARDED") or name in ("HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_PROXY")
+
+
+def forwarded_client(header: str, peer: Address | None, trusted: TrustedProxies) -> Address | None:
+    """Return the client that the trusted end of an X-Forwarded-For header names; `peer` None is a Unix socket.
+
+    Each proxy appends whom it talked to, so the list is believed from its end, up to and including the first
+    address that is not itself a trusted proxy's.
+    """
+    client, witness = None, peer
+    for entry in reversed(header.split(",")):
+        address = parse_address(entry.strip())
+        if address is None:
+            break
+        # Only a proxy on this host can have had a loopback client; web2py lets such a client administer.
+        if address.is_loopback and witness is not None and not witness.is_loopback:
+            break
+        client = witness = address
+        if not trusted.trust(address):
+            break
+    return client
+
+
+def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> None:
+    """Settle client and scheme, then drop every forwarding header: web2py would believe a client's own."""
+    forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
+    forwarded_proto = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
+    for name in [name for name in environ if is_forwarding(name)]:
+        del environ[name]
+
+    peer_name = environ.get("REMOTE_ADDR", "")
+    peer = parse_address(peer_name)
+    https = environ.get("wsgi.url_scheme") == "https" or environ.get("HTTPS", "").lower() in ("on", "1")
+    if trusted.trust(peer) if peer else trusted.unix and not peer_name:
+        client = forwarded_client(forwarded_for, peer, trusted)
+        environ["REMOTE_ADDR"] = str(client or UNKNOWN_CLIENT)
+        for name in ("REMOTE_HOST", "REMOTE_PORT"):
+            environ.pop(name, None)
+        if forwarded_proto in ("http", "https"):
+            https = forwarded_proto == "https"
+    elif peer is None:
+        environ["REMOTE_ADDR"] = UNKNOWN_CLIENT
+
+    environ["wsgi.url_scheme"] = "https" if https else "http"
+    environ.pop("HTTPS", None)
+    if https:
+        environ["HTTPS"] = "on"
+
+
+def load_web2py(settings: Settings) -> WSGIApplication:
+    """Import web2py from its release and return its WSGI application, repaired and guarded."""
+    # The link may be switched while this process lives: resolved once, no process mixes two releases.
+    framework = os.path.realpath(settings.framework)
+    for name, needed in (("framework", os.path.join(framework, "gluon")), ("root", f"{settings.root}/applications")):
+        if not os.path.isdir(needed):
+            raise SettingsError(f"{name} is {getattr(settings, name)!r}, but there is no folder {needed}")
+    os.chdir(settings.root)
+    os.environ["web2py_path"] = settings.root  # noqa: SIM112 (the name that web2py reads)
+    sys.path.insert(0, framework)
+
+    # web2py sets the C locale, for a graphical part that no server uses; with it, open() would read ASCII.
+    ctype = locale.setlocale(locale.LC_CTYPE)
+    import gluon.main
+    from gluon.settings import global_settings
+
+    locale.setlocale(locale.LC_CTYPE, ctype)
+    if not gluon.main.__file__.startswith(framework + os.sep) or global_settings.applications_parent != settings.root:
+        raise RuntimeError(f"another web2py, {gluon.main.__file__}, was loaded before that of {framework}")
+    global_settings.web2py_runtime_handler = True
+
+    fixes = compat.apply()
+    policy.install()
+    logger.info(
+        "web2py %s from %s, fixes applied: %s", global_settings.web2py_version, framework, ", ".join(fixes) or "none"
+    )
+    return gluon.main.wsgibase
+
+
+def make_application(config_path: str = "/etc/web2py/runtime.json") -> WSGIApplication:
+    """Load the settings and web2py; return the WSGI application to serve."""
+    settings = load_settings(config_path)
+    return guard(load_web2py(settings), settings)
+
+
+def guard(wsgibase: WSGIApplication, settings: Settings) -> WSGIApplication:
+    """Put the checks of this module in front of web2py's own WSGI application."""
+
+    def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = request_path(environ)
+        if not usable_path(path):
+            return plain_answer(environ, start_response, "400 Bad Request", b"400 Bad Request\n")
+        if path == settings.health_path:
+            return plain_answer(environ, start_response, "200 OK", b"ok\n")
+        environ.update(SCRIPT_NAME="", PATH_INFO=path)
+        resolve_forwarding(environ, settings.trusted_proxies)
+        with policy.granted(policy.Access.of(environ)):
+            return wsgibase(environ, start_response)
+
+    return application
+
+
+def plain_answer(environ: Environ, start_response: Callable[..., Any], status: str, body: bytes) -> list[bytes]:
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    start_response(status, headers)
+    return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
