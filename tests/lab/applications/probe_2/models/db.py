@@ -1,0 +1,2 @@
+# A string that must never reach a browser: MODEL-SOURCE-OF-PROBE
+migrated = True
