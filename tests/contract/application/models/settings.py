@@ -1,0 +1,1 @@
+greeting = "set by the model"
