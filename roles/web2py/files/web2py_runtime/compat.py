@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import io
 import logging
+import marshal
 import pickle
 import sys
 from collections.abc import Callable, Iterable
@@ -23,24 +24,29 @@ logger = logging.getLogger("web2py.runtime")
 
 def apply() -> list[str]:
     """Apply what this web2py needs and return the names of the fixes applied; gluon must be importable."""
-    return [fix.__name__ for fix in FIXES if fix()]
+    applied = []
+    for fix in FIXES:
+        try:
+            if fix():
+                applied.append(fix.__name__)
+        except Exception:
+            # A web2py of other insides must still start; what the fix was for is then as upstream left it.
+            logger.exception("the fix %s does not fit this web2py and was left out", fix.__name__)
+    return applied
 
 
 def xml_unpickle() -> bool:
-    """Release 3.3.3: unpickling an XML helper, in a session or a ticket, gives its data to `marshal.loads`.
+    """Release 3.3.3: unpickling an XML helper, of a session or a ticket, gives its data to `marshal.loads`.
 
     marshal is not made for data that somebody else wrote and can crash the interpreter; web2py's restricted
-    unpicklers let it through. Text is all an XML helper holds, so nothing but text is read here: the release's
-    marshalled text, and the plain text that web2py writes since.
+    unpicklers let it through. Later versions write plain text, and cannot read what 3.3.3 wrote. Text is all an XML
+    helper holds, so nothing but text is read here, in either form.
     """
     from gluon import html
 
-    try:
-        html.XML_unpickle("text")
-    except TypeError:
-        pass
-    else:
-        return False
+    with suppress(TypeError, AttributeError):
+        if [html.XML_unpickle(data).text for data in ("text", marshal.dumps("text"))] == ["text", "text"]:
+            return False
 
     def XML_unpickle(data: str | bytes) -> Any:
         return html.XML(data if isinstance(data, str) else marshalled_text(data))

@@ -42,10 +42,8 @@ class Access:
         """Return the status that refuses this action, or None where it is allowed."""
         if not application or (self.applications is not None and application not in self.applications):
             return HTTPStatus.NOT_FOUND
-        # web2py answers this function in every controller: it runs the doctests of the site's code.
-        if function == "_TEST":
-            return HTTPStatus.NOT_FOUND
-        if application == "admin" or controller == "appadmin":
+        # Of every controller, web2py answers the function _TEST: it runs the doctests, for admin's test page.
+        if application == "admin" or controller == "appadmin" or function == "_TEST":
             if not self.administration:
                 return HTTPStatus.NOT_FOUND
             if not self.encrypted:
