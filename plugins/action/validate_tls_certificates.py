@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,15 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+except ImportError as error:
+    CRYPTOGRAPHY_ERROR: ImportError | None = error
+else:
+    CRYPTOGRAPHY_ERROR = None
 
 SPECIFICATION = Path(__file__).resolve().parents[2] / "roles" / "tls_certificate" / "meta" / "argument_specs.yml"
 
@@ -287,6 +293,11 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
+        if CRYPTOGRAPHY_ERROR is not None:
+            raise AnsibleActionFail(
+                "validate_tls_certificates needs the Python package cryptography, 42 or later, on the controller: "
+                f"{CRYPTOGRAPHY_ERROR}"
+            )
         options = yaml.safe_load(SPECIFICATION.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
         # The role's own specification fills in the defaults inside the list, which Ansible does for no role.
         validated = ArgumentSpecValidator(
@@ -302,7 +313,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("; ".join(validated.error_messages))
 
         arguments = validated.validated_parameters
-        values, problems = plan(**arguments, read_file=self._read, now=datetime.now(UTC))
+        values, problems = plan(**arguments, read_file=self._read, now=datetime.now(timezone.utc))
         result.update(changed=False)
         if problems:
             result.update(failed=True, msg="\n".join(problems))
