@@ -60,14 +60,13 @@ def xml_unpickle() -> bool:
 
 def marshalled_text(data: bytes) -> str:
     """Return the text that `marshal.dumps` wrote as `data`; anything else is refused."""
-    code = chr(data[0] & 0x7F) if data else ""
-    if code in ("z", "Z"):
-        size, body = int.from_bytes(data[1:2], "little"), data[2:]
-    elif code in ("a", "A", "u", "t"):
-        size, body = int.from_bytes(data[1:5], "little"), data[5:]
-    else:
+    kind = chr(data[0] & 0x7F) if data else ""
+    length_bytes = {"z": 1, "Z": 1, "a": 4, "A": 4, "u": 4, "t": 4}.get(kind)
+    if length_bytes is None:
         raise pickle.UnpicklingError("an XML helper holds something else than text")
-    if size != len(body):
+    start = 1 + length_bytes
+    body = data[start:]
+    if len(data) < start or len(body) != int.from_bytes(data[1:start], "little"):
         raise pickle.UnpicklingError("the text of an XML helper is cut")
     return body.decode("utf-8", "surrogatepass")
 

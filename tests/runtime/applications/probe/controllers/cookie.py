@@ -1,4 +1,3 @@
-# ruff: noqa: F821 (web2py provides the names)
 def visits():
     session.visits = (session.visits or 0) + 1
     return str(session.visits)

@@ -1,4 +1,3 @@
-# ruff: noqa: F821 (web2py provides the names)
 import os
 import pickle
 

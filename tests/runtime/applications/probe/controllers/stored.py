@@ -1,4 +1,3 @@
-# ruff: noqa: F821 (web2py provides the names)
 def fail():
     seen = XML("<b>naïve</b>")
     raise RuntimeError(f"broken on purpose: {seen}")

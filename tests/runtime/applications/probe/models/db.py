@@ -1,4 +1,3 @@
-# ruff: noqa: F821 (web2py provides the names)
 db = DAL("sqlite://storage.sqlite")
 db.define_table("document", Field("title"), Field("content", "upload"))
 

@@ -1,0 +1,254 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+import ipaddress
+import json
+import os.path
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from web2py_runtime import handler
+from web2py_runtime.handler import Settings, SettingsError, TrustedProxies, parse_settings
+
+PROXIES = parse_settings({"trusted_proxies": ["127.0.0.1", "::1", "10.0.0.0/24", "unix"]}, "test").trusted_proxies
+UNKNOWN = handler.UNKNOWN_CLIENT
+
+trusted = st.integers(1, 254).map(lambda host: f"10.0.0.{host}")
+strangers = st.ip_addresses(v=4).filter(lambda ip: not (PROXIES.trust(ip) or ip.is_loopback)).map(str)
+anything = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"))
+
+
+def resolve(trusted_proxies: TrustedProxies = PROXIES, **environ: str) -> dict[str, Any]:
+    environ = {"REMOTE_ADDR": "203.0.113.7", "wsgi.url_scheme": "http"} | environ
+    handler.resolve_forwarding(environ, trusted_proxies)
+    assert not [name for name in environ if name.startswith("HTTP_")]
+    assert (environ["wsgi.url_scheme"] == "https") == (environ.get("HTTPS") == "on")
+    return environ
+
+
+# Forwarding headers
+
+
+@given(strangers, anything, anything, anything)
+def test_a_peer_nobody_trusts_states_nothing_about_itself(
+    peer: str, forwarded_for: str, proto: str, other: str
+) -> None:
+    environ = resolve(
+        REMOTE_ADDR=peer,
+        HTTP_X_FORWARDED_FOR=forwarded_for,
+        HTTP_X_FORWARDED_PROTO=proto,
+        HTTP_X_FORWARDED_HOST=other,
+        HTTP_FORWARDED=other,
+        HTTP_X_REAL_IP=other,
+        HTTP_PROXY=other,
+    )
+    assert environ == {"REMOTE_ADDR": peer, "wsgi.url_scheme": "http"}
+
+
+@given(anything, strangers, st.lists(trusted), st.sampled_from(["127.0.0.1", "::1", "10.0.0.9", ""]))
+def test_what_a_client_writes_before_its_own_address_changes_nothing(
+    forged: str, client: str, proxies: list[str], peer: str
+) -> None:
+    chain = ", ".join([forged, client, *proxies])
+    assert resolve(REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=chain)["REMOTE_ADDR"] == client
+
+
+@given(anything, st.lists(trusted, min_size=1))
+def test_a_trusted_network_cannot_forge_a_client_on_this_host(forged: str, proxies: list[str]) -> None:
+    chain = ", ".join([forged, "127.0.0.1", *proxies])
+    client = ipaddress.ip_address(resolve(REMOTE_ADDR="10.0.0.9", HTTP_X_FORWARDED_FOR=chain)["REMOTE_ADDR"])
+    assert not client.is_loopback
+
+
+@given(st.sampled_from(["", "unknown", "_hidden", "1.2.3.4:80", "198.51.100.1, ", "198.51.100.1, unknown"]))
+def test_a_trusted_proxy_that_names_no_client_makes_it_unknown(forwarded_for: str) -> None:
+    assert resolve(REMOTE_ADDR="127.0.0.1", HTTP_X_FORWARDED_FOR=forwarded_for)["REMOTE_ADDR"] == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "client"),
+    [
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("", "::1", "::1"),
+        ("127.0.0.1", "127.0.0.1, 10.0.0.9", "10.0.0.9"),
+        ("10.0.0.9", "10.0.0.8", "10.0.0.8"),
+        ("::ffff:127.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
+        ("10.0.0.9", "2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_the_client_that_trusted_proxies_name(peer: str, forwarded_for: str, client: str) -> None:
+    assert resolve(REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded_for)["REMOTE_ADDR"] == client
+
+
+@pytest.mark.parametrize("peer", ["", "localhost", "unix:/run/web2py.sock"])
+def test_a_peer_without_an_address_is_unknown_unless_its_socket_is_trusted(peer: str) -> None:
+    nobody = TrustedProxies()
+    assert resolve(nobody, REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR="198.51.100.1")["REMOTE_ADDR"] == UNKNOWN
+    expected = "198.51.100.1" if peer == "" else UNKNOWN
+    assert resolve(REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR="198.51.100.1")["REMOTE_ADDR"] == expected
+
+
+def test_a_server_that_gives_no_peer_at_all() -> None:
+    environ: dict[str, Any] = {}
+    handler.resolve_forwarding(environ, TrustedProxies())
+    assert environ == {"REMOTE_ADDR": UNKNOWN, "wsgi.url_scheme": "http"}
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "scheme", "result"),
+    [
+        ("https", "http", "https"),
+        ("http", "https", "http"),
+        ("http, HTTPS ", "http", "https"),
+        ("https, http", "http", "http"),
+        ("", "https", "https"),
+        ("gopher", "http", "http"),
+        ("https, gopher", "http", "http"),
+    ],
+)
+def test_the_scheme_that_a_trusted_proxy_states(forwarded: str, scheme: str, result: str) -> None:
+    environ = {"wsgi.url_scheme": scheme, "HTTP_X_FORWARDED_PROTO": forwarded}
+    assert resolve(REMOTE_ADDR="127.0.0.1", **environ)["wsgi.url_scheme"] == result
+
+
+@pytest.mark.parametrize(("https", "result"), [("on", "https"), ("1", "https"), ("off", "http"), ("", "http")])
+def test_a_server_may_state_the_scheme_in_the_variable_https(https: str, result: str) -> None:
+    assert resolve(HTTPS=https)["wsgi.url_scheme"] == result
+
+
+def test_the_name_and_port_of_a_proxy_are_not_the_clients() -> None:
+    environ = resolve(
+        REMOTE_ADDR="127.0.0.1", REMOTE_HOST="localhost", REMOTE_PORT="40000", HTTP_X_FORWARDED_FOR="198.51.100.1"
+    )
+    assert environ == {"REMOTE_ADDR": "198.51.100.1", "wsgi.url_scheme": "http"}
+
+
+# Paths
+
+
+@given(st.text(st.characters(codec="latin-1")).map(lambda text: f"/{text}"))
+def test_a_usable_path_has_one_reading(path: str) -> None:
+    if handler.usable_path(path):
+        assert unquote(path) == path
+        assert "\\" not in path
+        assert not any(ord(character) < 32 or ord(character) == 127 for character in path)
+        inside = os.path.normpath(f"/root{path}")
+        assert inside == "/root" or inside.startswith("/root/")
+
+
+@given(st.from_regex(r"(/[\w.@=+ -]*)+", fullmatch=True).filter(lambda path: "/.." not in path))
+def test_ordinary_paths_are_usable_and_their_encodings_are_not(path: str) -> None:
+    assert handler.usable_path(path)
+    encoded = "".join(f"%{ord(character):02x}" for character in path[1:])
+    assert handler.usable_path(f"/{encoded}") == (encoded == "")
+    assert handler.usable_path(quote(path)) == (quote(path) == path)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "*", "admin", "http://site.example/", "/..", "/a/..", "/../a", "/a/../b", "/a\\b"]
+)
+def test_unusable_paths(path: str) -> None:
+    assert not handler.usable_path(path)
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/a..b", "/..a", "/a../b", "/.well-known/x", "/caf\xc3\xa9", "/a b;c&d"])
+def test_usable_paths(path: str) -> None:
+    assert handler.usable_path(path)
+
+
+@pytest.mark.parametrize(
+    ("script_name", "path_info", "path"),
+    [("", "/a", "/a"), ("", "", "/"), ("/a/b", "", "/a/b"), ("/a", "/b", "/a/b")],
+)
+def test_the_path_counts_wherever_the_server_cut_it(script_name: str, path_info: str, path: str) -> None:
+    assert handler.request_path({"SCRIPT_NAME": script_name, "PATH_INFO": path_info}) == path
+    assert handler.request_path({}) == "/"
+
+
+# The application
+
+
+def ask(settings: Settings, **environ: str) -> tuple[str, bytes, list[dict[str, Any]]]:
+    """Return the answer's status and body, and the environs that reached web2py."""
+    reached: list[dict[str, Any]] = []
+    statuses: list[str] = []
+
+    def web2py(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        reached.append(dict(environ))
+        start_response("200 OK", [])
+        return [b"web2py"]
+
+    application = handler.guard(web2py, settings)
+    body = b"".join(application(environ, lambda status, headers: statuses.append(status)))
+    return statuses[0], body, reached
+
+
+def test_an_ordinary_request_reaches_web2py_at_its_root() -> None:
+    status, body, (environ,) = ask(Settings(), SCRIPT_NAME="/a", PATH_INFO="/b", REQUEST_URI="/a/%2562")
+    assert (status, body) == ("200 OK", b"web2py")
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", "/a/b")
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b"400 Bad Request\n"), ("HEAD", b"")])
+def test_an_ambiguous_path_does_not_reach_web2py(method: str, body: bytes) -> None:
+    assert ask(Settings(), PATH_INFO="/%61", REQUEST_METHOD=method) == ("400 Bad Request", body, [])
+
+
+def test_the_health_path_does_not_reach_web2py_unless_it_is_switched_off() -> None:
+    assert ask(Settings(), PATH_INFO="/healthz") == ("200 OK", b"ok\n", [])
+    assert ask(Settings(health_path="/up"), PATH_INFO="/up") == ("200 OK", b"ok\n", [])
+    assert ask(Settings(health_path=None), PATH_INFO="/healthz")[1] == b"web2py"
+    assert ask(Settings(), PATH_INFO="/healthz/")[1] == b"web2py"
+
+
+# Settings
+
+
+def test_the_defaults_are_those_of_the_role() -> None:
+    assert parse_settings({}, "test") == Settings(
+        "/var/lib/web2py", "/opt/web2py/current", TrustedProxies(), "/healthz"
+    )
+
+
+def test_a_settings_file(tmp_path: Path) -> None:
+    path = tmp_path / "runtime.json"
+    path.write_text(json.dumps({"root": "/srv/web2py", "trusted_proxies": ["unix", "192.0.2.1"], "health_path": None}))
+    networks = (ipaddress.ip_network("192.0.2.1/32"),)
+    assert handler.load_settings(str(path)) == Settings(
+        "/srv/web2py", "/opt/web2py/current", TrustedProxies(networks, unix=True), None
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "found"),
+    [
+        ([], "the content", "[]"),
+        ({"port": 80}, "a setting's name", "'port'"),
+        ({"root": "relative"}, "root", "'relative'"),
+        ({"framework": None}, "framework", "None"),
+        ({"health_path": "healthz"}, "health_path", "'healthz'"),
+        ({"health_path": "/%68ealthz"}, "health_path", "'/%68ealthz'"),
+        ({"health_path": False}, "health_path", "False"),
+        ({"trusted_proxies": "127.0.0.1"}, "trusted_proxies", "'127.0.0.1'"),
+        ({"trusted_proxies": ["proxy.example"]}, "an entry of trusted_proxies", "'proxy.example'"),
+        ({"trusted_proxies": ["10.0.0.1/24"]}, "an entry of trusted_proxies", "'10.0.0.1/24'"),
+        ({"trusted_proxies": [1]}, "an entry of trusted_proxies", "1"),
+    ],
+)
+def test_an_error_names_the_file_the_setting_and_what_was_found(values: Any, name: str, found: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(values, "/etc/web2py/runtime.json")
+    assert str(caught.value).startswith(f"/etc/web2py/runtime.json: {name} is {found}; allowed: ")
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), ("{", "is not JSON")])
+def test_a_settings_file_that_cannot_be_used(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "runtime.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        handler.load_settings(str(path))
