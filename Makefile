@@ -10,11 +10,11 @@ help:  ## this list
 
 .PHONY: demo
 demo:  ## a real web2py site over HTTPS in a container of this machine
-	@$(LAB) run python tests/lab/demo.py start
+	@python3 tests/lab/demo.py start
 
 .PHONY: demo-stop
 demo-stop:  ## remove the demo
-	@$(LAB) run python tests/lab/demo.py stop
+	@python3 tests/lab/demo.py stop
 
 .PHONY: test
 test:  ## everything CI runs

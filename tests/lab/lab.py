@@ -79,7 +79,11 @@ def only_one() -> Iterator[None]:
     """Let a second lab wait until the first has built what both need."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lab.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run of the lab")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -254,7 +258,7 @@ class Web2py:
             "environment": "real, named by WEB2PY_SOURCE",
             "cache": "real, from the cache",
             "download": "real, the official release just downloaded",
-            "stand-in": "NOT REAL: the stand-in of tests/stand_in, because no web2py could be reached",
+            "stand-in": "NOT REAL: the stand-in of this project's tests",
         }
         return f"web2py {self.version} ({origin[self.kind]}): {self.path}"
 
@@ -264,7 +268,7 @@ def web2py(head: bool = False) -> Web2py:
     named = os.environ.get("WEB2PY_SOURCE")
     if named:
         path = Path(named).expanduser().resolve()
-        return Web2py(path, "environment", version_of(path))
+        return Web2py(path, "stand-in" if path == STAND_IN else "environment", version_of(path))
     if head and (CACHE / "web2py-head").is_dir():
         return Web2py(CACHE / "web2py-head", "cache", version_of(CACHE / "web2py-head"))
     archive = CACHE / f"web2py_src-{RELEASE}.zip"
