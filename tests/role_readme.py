@@ -26,7 +26,7 @@ def markdown(text: str) -> str:
     text = re.sub(r"\bB\(([^)]+)\)", r"**\1**", text)
     text = re.sub(r"\bI\(([^)]+)\)", r"*\1*", text)
     # Inside the table of a list's entries the name of the list is noise.
-    text = re.sub(r"\bO\((?:\w+\[\]\.)?([^)]+)\)", r"`\1`", text)
+    text = re.sub(r"\b(?:O|RV)\((?:\w+\[\]\.)?([^)]+)\)", r"`\1`", text)
     return re.sub(r"\b[CVEM]\(([^)]+)\)", r"`\1`", text)
 
 
