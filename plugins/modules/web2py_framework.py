@@ -176,7 +176,9 @@ def main():
         if before != target:
             engine.switch(link, target)
     except (engine.ReleaseError, OSError, KeyError, subprocess.SubprocessError) as error:
-        module.fail_json(msg=f"release {params['_release']} was not installed, {before or 'nothing'} stays current: {error}")
+        module.fail_json(
+            msg=f"release {params['_release']} was not installed, {before or 'nothing'} stays current: {error}"
+        )
     for name in result["removed"]:
         shutil.rmtree(os.path.join(folder, name))
     module.exit_json(**result)

@@ -292,7 +292,9 @@ def _git(*arguments: str, cwd: str | None = None) -> str:
     except subprocess.CalledProcessError as error:
         # A URL may carry a token; git repeats it in its messages.
         message = re.sub(r"//[^/@\s]+@", "//***@", (error.stderr or "").strip())
-        raise SourceError(f"git {arguments[0]} failed: {message.splitlines()[-1] if message else 'no message'}") from error
+        raise SourceError(
+            f"git {arguments[0]} failed: {message.splitlines()[-1] if message else 'no message'}"
+        ) from error
     return done.stdout
 
 
