@@ -111,7 +111,11 @@ def test_a_server_that_gives_no_peer_at_all() -> None:
     ],
 )
 def test_the_scheme_that_a_trusted_proxy_states(forwarded: str, scheme: str, result: str) -> None:
-    environ = {"wsgi.url_scheme": scheme, "HTTP_X_FORWARDED_PROTO": forwarded}
+    environ = {
+        "wsgi.url_scheme": scheme,
+        "HTTPS": "on" if scheme == "https" else "",
+        "HTTP_X_FORWARDED_PROTO": forwarded,
+    }
     assert resolve(REMOTE_ADDR="127.0.0.1", **environ)["wsgi.url_scheme"] == result
 
 
