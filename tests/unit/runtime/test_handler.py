@@ -124,6 +124,16 @@ def test_a_server_may_state_the_scheme_in_the_variable_https(https: str, result:
     assert resolve(HTTPS=https)["wsgi.url_scheme"] == result
 
 
+@pytest.mark.parametrize(
+    ("variables", "result"), [({}, "http"), ({"HTTPS": "on"}, "https"), ({"UWSGI_SCHEME": "https"}, "https")]
+)
+def test_the_scheme_that_uwsgi_makes_of_a_clients_header_is_not_believed(
+    variables: dict[str, str], result: str
+) -> None:
+    environ = {"uwsgi.version": "2.0", "wsgi.url_scheme": "https", "HTTP_X_FORWARDED_PROTO": "https"}
+    assert resolve(**environ, **variables)["wsgi.url_scheme"] == result
+
+
 def test_the_name_and_port_of_a_proxy_are_not_the_clients() -> None:
     environ = resolve(
         REMOTE_ADDR="127.0.0.1", REMOTE_HOST="localhost", REMOTE_PORT="40000", HTTP_X_FORWARDED_FOR="198.51.100.1"

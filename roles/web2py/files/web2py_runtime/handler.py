@@ -145,6 +145,15 @@ def forwarded_client(header: str, peer: Address | None, trusted: TrustedProxies)
     return client
 
 
+def encrypted(environ: Environ) -> bool:
+    """Tell whether the server itself says that the request came by https."""
+    if environ.get("HTTPS", "").lower() in ("on", "1"):
+        return True
+    # uWSGI makes its scheme of a client's X-Forwarded-Proto or X-Forwarded-SSL as well.
+    scheme = "UWSGI_SCHEME" if "uwsgi.version" in environ else "wsgi.url_scheme"
+    return environ.get(scheme) == "https"
+
+
 def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> None:
     """Settle client and scheme, then drop every forwarding header: web2py would believe a client's own."""
     forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
@@ -154,7 +163,7 @@ def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> None:
 
     peer_name = environ.get("REMOTE_ADDR", "")
     peer = parse_address(peer_name)
-    https = environ.get("wsgi.url_scheme") == "https" or environ.get("HTTPS", "").lower() in ("on", "1")
+    https = encrypted(environ)
     if trusted.trust(peer) if peer else trusted.unix and not peer_name:
         client = forwarded_client(forwarded_for, peer, trusted)
         environ["REMOTE_ADDR"] = str(client or UNKNOWN_CLIENT)
