@@ -150,15 +150,13 @@ def start_docker() -> None:
         raise LabError(
             "no Docker daemon answers, and only root may start one; start Docker and give this user access to it"
         )
-    missing = [
-        package
-        for package, program in (("docker.io", "dockerd"), ("iptables", "iptables"))
-        if not shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    ]
-    if missing:
-        apt_install("Docker is not installed", *missing)
-    log = CACHE / "dockerd.log"
+    # In this order: up to Debian 12 docker.io brings the client along, and there is no package docker-cli.
+    for program, package in (("dockerd", "docker.io"), ("docker", "docker-cli"), ("iptables", "iptables")):
+        if not shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
+            apt_install(f"{program} is missing", package)
+    log = str(CACHE / "dockerd.log")
     if Path("/run/systemd/system").is_dir():
+        log = "journalctl -u docker"
         run("systemctl", "start", "docker")
     elif not docker_answers():
         say(f"starting dockerd, its log is {log}")
