@@ -51,7 +51,7 @@ class Outcome:
 def gates() -> list[Step]:
     return [
         Step("lint", ("python", "tests/gates.py", "lint")),
-        Step("units", ("python", "-m", "pytest", "--quiet", "tests/unit", "tests/contract")),
+        Step("units", ("python", "-m", "pytest", "--quiet", "tests/unit", "tests/contract", "tests/lab")),
         Step("readme", ("python", "tests/gates.py", "readme")),
         Step("build", ("python", "tests/gates.py", "build")),
         Step("sanity", ("python", "tests/gates.py", "sanity")),
@@ -102,7 +102,9 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
     if prefix:
         print(f"{prefix}starts", flush=True)
     started = time.monotonic()
-    process = subprocess.Popen(
+    tail: list[str] = []
+    problems: list[str] = []
+    with subprocess.Popen(
         step.command,
         cwd=lab.REPOSITORY,
         env={**environment, **step.variables},
@@ -112,28 +114,25 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
         text=True,
         errors="replace",
         start_new_session=True,
-    )
-    overdue = threading.Timer(STEP_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
-    overdue.start()
-    tail: list[str] = []
-    problems: list[str] = []
-    try:
-        for line in process.stdout or ():
-            print(f"{prefix}{line}", end="", flush=True)
-            plain = COLOUR.sub("", line)
-            tail = [*tail[-79:], plain]
-            problems += [meaning for mark, meaning in FORBIDDEN_OUTPUT.items() if mark in plain]
-        status = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        raise
-    finally:
-        overdue.cancel()
+    ) as process:
+        overdue = threading.Timer(STEP_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
+        overdue.start()
+        try:
+            for line in process.stdout or ():
+                print(f"{prefix}{line}", end="", flush=True)
+                plain = COLOUR.sub("", line)
+                tail = [*tail[-79:], plain]
+                problems += [meaning for mark, meaning in FORBIDDEN_OUTPUT.items() if mark in plain]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+        finally:
+            overdue.cancel()
     seconds = time.monotonic() - started
     if seconds > STEP_LIMIT:
         problems.append(f"stopped after {STEP_LIMIT // 60} minutes")
-    elif status:
-        problems.append(f"ended with {status}")
+    elif process.returncode:
+        problems.append(f"ended with {process.returncode}")
     return Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail)
 
 
