@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import lab
 
@@ -30,6 +30,9 @@ FORBIDDEN_OUTPUT = {
     "[DEPRECATION WARNING]": "uses something deprecated",
     "Skipping, no tests found": "has no tests",
 }
+# Process groups of the steps that run now.
+running: set[int] = set()
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -117,16 +120,15 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
     ) as process:
         overdue = threading.Timer(STEP_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
         overdue.start()
+        running.add(process.pid)
         try:
             for line in process.stdout or ():
                 print(f"{prefix}{line}", end="", flush=True)
                 plain = COLOUR.sub("", line)
                 tail = [*tail[-79:], plain]
                 problems += [meaning for mark, meaning in FORBIDDEN_OUTPUT.items() if mark in plain]
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            raise
         finally:
+            running.discard(process.pid)
             overdue.cancel()
     seconds = time.monotonic() - started
     if seconds > STEP_LIMIT:
@@ -136,14 +138,20 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
     return Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail)
 
 
-def execute_all(steps: Iterable[Step], environment: Mapping[str, str], jobs: int) -> list[Outcome]:
-    steps = list(steps)
-    if len(steps) == 1:
-        return [execute(steps[0], environment, "")]
+def execute_all(steps: list[Step], environment: Mapping[str, str], jobs: int) -> list[Outcome]:
+    alone = len(steps) == 1
     width = max(len(step.name) for step in steps)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(execute, step, environment, f"{step.name:{width}} | ") for step in steps]
-        return [future.result() for future in running]
+        waiting = [
+            pool.submit(execute, step, environment, "" if alone else f"{step.name:{width}} | ") for step in steps
+        ]
+        try:
+            return [future.result() for future in waiting]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in list(running):
+                os.killpg(group, signal.SIGINT)
+            raise
 
 
 def report(outcomes: list[Outcome], seconds: float) -> bool:
@@ -173,6 +181,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many steps run at once (default: %(default)s)")
     parser.add_argument("steps", nargs="*", choices=[[], *(step.name for step in gates())], help="only these gates")
     arguments = parser.parse_args()
+    # A build machine that gives up sends this; the steps have to end with the suite.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     try:
         with lab.only_one():
@@ -185,7 +195,11 @@ def main() -> int:
     except lab.LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
-    outcomes = execute_all(steps, environment, arguments.jobs)
+    try:
+        outcomes = execute_all(steps, environment, arguments.jobs)
+    except KeyboardInterrupt:
+        print("interrupted; machines may be left: make lab-down", file=sys.stderr)
+        return 130
     return 0 if report(outcomes, time.monotonic() - started) else 1
 
 
