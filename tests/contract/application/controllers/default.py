@@ -1,4 +1,3 @@
-# ruff: noqa: F821 (web2py gives an action its names)
 # What the contract asks of web2py, the real one and the stand-in.
 
 
