@@ -1,0 +1,463 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What visitors, administrators and attackers find on the deployed site."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import re
+import ssl
+import time
+
+import pytest
+from conftest import NAME, PROBE, SECRETS, load
+
+PASSWORD, PASSWORD_OF_ANOTHER_PORT = "right horse 443", "other horse 8001"
+
+# Paths as they go over the wire. {n} is a name that exists in the application.
+HOSTILE = """
+/welcome/private/appconfig.ini
+/probe_2/private/secret.txt
+/probe_2/sessions/
+/probe_2/errors/
+/probe_2/databases/
+/probe_2/uploads/
+/probe_2/models/db.py
+/probe_2/controllers/default.py
+/probe_2/views/default/index.html
+/probe_2/static/../private/secret.txt
+/probe_2/static/%2e%2e/private/secret.txt
+/probe_2/static/%2e%2e%2fprivate%2fsecret.txt
+/probe_2/static/..%2fprivate/secret.txt
+/probe_2/static/..%5cprivate%5csecret.txt
+/probe_2/static/..\\private\\secret.txt
+/probe_2/static/%252e%252e/private/secret.txt
+/probe_2/static/%252e%252e%252fprivate%252fsecret.txt
+/probe_2/static/_1.2.3/../../private/secret.txt
+/probe_2/static/_1.2.3/%2e%2e/private/secret.txt
+/probe_2/static/_1.2.3/
+/probe_2/static/_1.2.3
+/probe_2/static/
+/probe_2/static/css/
+/probe_2/static/.hidden
+/probe_2/static/_1.2.3/.hidden
+/probe_2/static//.hidden
+/probe_2/static/css/%00
+/probe_2/static/css/probe.css%00.png
+/probe_2/static/../../../../../../etc/passwd
+/probe_2/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd
+/probe_2/static/....//....//private/secret.txt
+/probe_2/static/css/..;/..;/private/secret.txt
+/probe_2%2fstatic%2f..%2fprivate%2fsecret.txt
+//probe_2//private//secret.txt
+/./probe_2/private/secret.txt
+/probe_2/./private/./secret.txt
+/parameters_443.py
+/parameters_8001.py
+/routes.py
+/routes.pyc
+/wsgi.py
+/web2py.py
+/gluon/main.py
+/handlers/wsgihandler.py
+/applications/probe_2/private/secret.txt
+/../parameters_443.py
+/%2e%2e/parameters_443.py
+/..%2fparameters_443.py
+/static/../parameters_443.py
+/welcome/static/../../parameters_443.py
+/welcome/default/download/../../private/secret.txt
+/welcome/default/download/%2e%2e%2f%2e%2e%2fprivate%2fsecret.txt
+/probe_2/default/download/x.y.z.2e2e2f.txt
+/%00
+/probe_2/%00/index
+/probe_2/default/%0d%0aSet-Cookie:x=1
+/my-app/default/index
+/no_such_application
+/probe_2/no_such_controller/index
+/probe_2/default/no_such_function
+/probe_2/default/__init__
+/.git/config
+/.htaccess
+/.htpasswd
+/server-status
+/cgi-bin/printenv
+/icons/
+/manual/
+/examples/default/index
+/examples/static/css/examples.css
+""".split("\n")[1:-1]
+ADMINISTRATION = """
+/admin
+/admin/
+/admin/default/index
+/admin/default/site
+/admin/static/css/styles.css
+/welcome/appadmin
+/welcome/appadmin/index
+/welcome/appadmin/
+/probe_2/appadmin
+//admin
+/./admin/default/index
+/%61dmin/default/index
+/%2561dmin/default/index
+/%252561dmin/default/index
+/admin%2fdefault%2findex
+/admin%5cdefault%5cindex
+/admin%255cdefault%255cindex
+/admin\\default\\index
+/welcome/%61ppadmin/index
+/welcome/%2561ppadmin/index
+/welcome%2fappadmin
+/welcome%5cappadmin%5cindex
+/welcome%255cappadmin
+/welcome\\appadmin
+/welcome//appadmin/index
+/welcome/./appadmin/index
+/welcome/x/../appadmin/index
+/welcome/static/../appadmin/index
+/welcome/appadmin.html
+/welcome/appadmin/index.json
+""".split("\n")[1:-1]
+
+
+def own_page(answer) -> bool:
+    return answer.status == 200 and b"web2py" in answer.body and b"<!DOCTYPE html>" in answer.body
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_welcome_is_served(site, scheme):
+    answer = site.ask("/welcome", scheme)
+    assert own_page(answer)
+    assert answer["Content-Type"] == "text/html; charset=utf-8"
+    assert own_page(site.ask("/", scheme)), "the first exposed application answers /"
+
+
+def test_a_form_is_accepted_in_its_session_only(site):
+    page = site.ask(f"{PROBE}/form", "https")
+    hidden = dict(re.findall(r'name="(_form\w+)"[^>]*value="([^"]*)"', page.body.decode()))
+    assert set(hidden) == {"_formkey", "_formname"}
+    word = "über-Größe <b>"
+    accepted = site.post(f"{PROBE}/form", {**hidden, "word": word}, "https")
+    assert accepted.status == 200
+    again = site.ask(f"{PROBE}/form", "https")
+    assert html.escape(word) in again.body.decode()
+    stranger = site.fresh()
+    stranger.ask(f"{PROBE}/form", "https")
+    stranger.post(f"{PROBE}/form", {**hidden, "word": "forged"}, "https")
+    assert b"forged" not in stranger.ask(f"{PROBE}/form", "https").body
+
+
+def test_a_session_counts(site):
+    assert [site.ask(f"{PROBE}/visits").body for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_upload_of_50_MB_arrives_whole(site, scheme):
+    content = os.urandom(1 << 20) * 50
+    boundary = "frontier"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n'.encode()
+        + content
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
+    answer = site.ask(
+        f"{PROBE}/upload", scheme, "POST", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    )
+    assert answer.body.decode() == hashlib.sha256(content).hexdigest()
+
+
+def test_a_body_over_the_limit_is_refused(site):
+    answer = site.ask(f"{PROBE}/upload", method="POST", headers={"Content-Length": "209715201"})
+    assert answer.status == 413
+
+
+def test_web2py_sees_the_scheme_and_the_client(site):
+    for scheme, port in (("http", "80"), ("https", "443")):
+        seen = site.ask(f"{PROBE}/request_info", scheme).json()
+        assert seen["is_https"] is (scheme == "https")
+        assert seen["port"] == port
+        assert seen["is_local"] is False
+        assert seen["url"] == f"{scheme}://{NAME}{PROBE}/index"
+
+
+def test_a_client_cannot_choose_scheme_address_or_port(site):
+    true = site.ask(f"{PROBE}/request_info").json()["client"]
+    for headers in (
+        {"X-Forwarded-Proto": "https"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Forwarded-For": "127.0.0.1, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "localhost"},
+        {"Forwarded": "for=127.0.0.1;proto=https"},
+        {"X_Forwarded_For": "127.0.0.1", "X-Real-IP": "127.0.0.1"},
+        {"WEB2PY-ADMINISTRATION": "https", "Https": "on"},
+    ):
+        seen = site.ask(f"{PROBE}/request_info", headers=headers).json()
+        assert (seen["is_https"], seen["is_local"], seen["client"]) == (False, False, true), headers
+        assert site.ask("/admin", headers=headers).status == 403, headers
+    for host in (f"{NAME}:8001", f"{NAME}:443"):
+        assert site.ask(f"{PROBE}/request_info", host=host).json()["port"] == "80"
+    assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
+
+
+@pytest.mark.parametrize("host", ["unknown.example", "", "127.0.0.1", "localhost", None, f"x.{NAME}", "probe.example.evil"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_unknown_host_gets_no_application(site, scheme, host):
+    for path in ("/", "/welcome", "/admin", "/welcome/static/css/bootstrap.min.css", "/healthz"):
+        answer = site.ask(path, scheme, host=host)
+        assert answer.status in (400, 404, 421), (host, path)
+        assert b"web2py" not in answer.body.lower()
+
+
+def test_a_second_name_is_answered(site):
+    assert own_page(site.ask("/welcome", host=f"www.{NAME}"))
+
+
+@pytest.mark.parametrize("path", ADMINISTRATION)
+def test_administration_is_refused_over_http(site, path):
+    answer = site.ask(path)
+    assert answer.status in (400, 403, 404), (path, answer.status)
+    assert b"password" not in answer.body.lower()
+    forged = site.ask(path, headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1"}, host=f"{NAME}:443")
+    assert forged.status in (400, 403, 404), (path, forged.status)
+
+
+def test_the_administrator_logs_in_over_https_only_with_the_right_password(site):
+    login = site.ask("/admin/default/index", "https")
+    assert login.status == 200 and b'type="password"' in login.body
+    for wrong in (PASSWORD_OF_ANOTHER_PORT, "pbkdf2(1000,20,sha512)$0000000000000000$00"):
+        refused = site.post("/admin/default/index", {"password": wrong}, "https", host=f"{NAME}:8001")
+        assert refused.status == 200 and b"invalid password" in refused.body
+        assert site.ask("/admin/default/site", "https").status == 303
+    accepted = site.post("/admin/default/index", {"password": PASSWORD}, "https")
+    assert accepted.status == 303 and accepted["Location"].endswith("/admin/default/site")
+    overview = site.ask("/admin/default/site", "https")
+    assert overview.status == 200 and b"probe_2" in overview.body
+    design = site.ask("/admin/default/design/probe_2", "https")
+    assert design.status == 200 and b"default.py" in design.body, "read-only code can be looked at"
+    for cookie in accepted.headers.get_all("Set-Cookie"):
+        assert "secure" in cookie.lower() and "httponly" in cookie.lower()
+    assert site.ask("/welcome/appadmin/index", "https").status == 200, "appadmin follows admin's login"
+    assert site.ask("/welcome/appadmin/index").status == 403
+
+
+def test_a_ticket_is_written_and_shown_to_the_administrator(site):
+    failed = site.ask(f"{PROBE}/fail")
+    assert failed.status == 500 and b"on purpose" not in failed.body and b"Traceback" not in failed.body
+    ticket = re.search(r"/admin/default/ticket/probe_2/([^\"]+)", failed.body.decode()).group(1)
+    assert site.ask(f"/admin/default/ticket/probe_2/{ticket}").status == 403
+    site.post("/admin/default/index", {"password": PASSWORD}, "https")
+    shown = site.ask(f"/admin/default/ticket/probe_2/{ticket}", "https")
+    assert shown.status == 200 and b"on purpose" in shown.body
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_hostile_addresses_get_nothing(site, scheme):
+    """The issue asks for at least 40."""
+    site.ask(f"{PROBE}/visits", scheme)
+    site.ask(f"{PROBE}/fail", scheme)
+    paths = [*HOSTILE, "/" + "a" * 9000, "/welcome/" + "../" * 500 + "etc/passwd", "/probe_2/default/index?" + "x" * 9000]
+    assert len(paths) >= 40
+    wrong = []
+    for path in paths:
+        answer = site.ask(path, scheme)
+        if answer.status not in (400, 403, 404, 414) or any(secret in answer.body for secret in SECRETS):
+            wrong.append((path[:80], answer.status, answer.body[:60]))
+    assert not wrong
+
+
+def test_files_are_static_only_in_exposed_applications(site):
+    assert site.ask("/probe_2/static/css/probe.css").status == 200
+    assert site.ask("/examples/static/css/examples.css").status == 404
+    assert site.ask("/examples").status == 404
+
+
+class TestStaticFiles:
+    path = "/welcome/static/css/bootstrap.min.css"
+
+    def test_apache_serves_them_while_every_wsgi_process_is_stopped(self, site):
+        processes = site.wsgi_processes()
+        assert processes
+        site.run(f"kill -STOP {' '.join(map(str, processes))}")
+        try:
+            for scheme in ("http", "https"):
+                for path in (self.path, self.path.replace("static/", "static/_2.10.3/")):
+                    answer = site.ask(path, scheme)
+                    assert answer.status == 200 and b"Bootstrap" in answer.body[:200]
+        finally:
+            site.run(f"kill -CONT {' '.join(map(str, processes))}")
+
+    def test_plain_and_versioned_lifetimes(self, site):
+        assert site.ask(self.path)["Cache-Control"] == "public, max-age=3600"
+        versioned = site.ask(self.path.replace("static/", "static/_2.10.3/"))
+        assert versioned["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert "Set-Cookie" not in versioned.headers
+
+    def test_conditional_requests(self, site):
+        first = site.ask(self.path)
+        by_tag = site.ask(self.path, headers={"If-None-Match": first["ETag"]})
+        by_time = site.ask(self.path, headers={"If-Modified-Since": first["Last-Modified"]})
+        assert (by_tag.status, by_time.status) == (304, 304)
+        assert by_tag.body == by_time.body == b""
+        assert site.ask(self.path, headers={"If-None-Match": '"another"'}).status == 200
+
+    def test_ranges_and_head(self, site):
+        part = site.ask(self.path, headers={"Range": "bytes=0-9"})
+        assert part.status == 206 and len(part.body) == 10
+        head = site.ask(self.path, method="HEAD")
+        assert head.status == 200 and head.body == b"" and int(head["Content-Length"]) > 1000
+
+
+def test_an_application_name_may_have_digits_and_underscores(site):
+    assert site.ask("/probe_2/default/index").status == 200
+
+
+def test_security_headers(site):
+    for path in ("/welcome", "/welcome/static/css/bootstrap.min.css", "/no_such_application"):
+        answer = site.ask(path, "https")
+        assert answer["X-Content-Type-Options"] == "nosniff", path
+        assert answer["X-Frame-Options"] == "SAMEORIGIN", path
+        assert answer["Referrer-Policy"] == "strict-origin-when-cross-origin", path
+        assert answer["Server"] == "Apache", "neither version nor modules"
+    assert site.ask("/", method="TRACE").status == 405
+
+
+class TestTransportLayerSecurity:
+    def test_the_certificate_names_the_site(self, site):
+        names = site.connect("https").sock.getpeercert()["subjectAltName"]
+        assert ("DNS", NAME) in names and ("DNS", f"www.{NAME}") in names
+
+    def test_old_protocols_are_refused(self, site):
+        for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+            site.context.set_ciphers("ALL:@SECLEVEL=0")
+            site.context.minimum_version = site.context.maximum_version = version
+            with pytest.raises(ssl.SSLError):
+                site.connect("https")
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_present_protocols_have_forward_secrecy(self, site, version):
+        site.context.minimum_version = site.context.maximum_version = version
+        cipher = site.connect("https").sock.cipher()[0]
+        assert cipher.startswith(("TLS_", "ECDHE-", "DHE-")) and "CBC" not in cipher
+
+    def test_weak_ciphers_are_refused(self, site):
+        site.context.maximum_version = ssl.TLSVersion.TLSv1_2
+        for cipher in ("AES128-SHA", "AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA"):
+            site.context.set_ciphers(f"{cipher}:@SECLEVEL=0")
+            with pytest.raises(ssl.SSLError):
+                site.connect("https")
+
+    def test_http_2_is_offered(self, site):
+        site.context.set_alpn_protocols(["h2", "http/1.1"])
+        assert site.connect("https").sock.selected_alpn_protocol() == "h2"
+
+
+def readable_by(host, user: str, places: str) -> list[str]:
+    """Files that this user can open, by trying."""
+    return host.run(f"setpriv --reuid={user} --regid={user} --clear-groups find {places} -type f -readable").stdout.split()
+
+
+def test_other_users_can_read_no_session_ticket_key_or_password(site, host):
+    site.ask(f"{PROBE}/visits")
+    site.ask(f"{PROBE}/fail")
+    host.run("id stranger || useradd --no-create-home stranger")
+    data = "/var/lib/web2py /etc/web2py /var/log/web2py /etc/ssl/tls_certificate /opt/web2py/applications"
+    assert host.run(f"find {data} -path '*/sessions/*' -type f").stdout, "there is a session to protect"
+    assert host.run(f"find {data} -path '*/errors/*' -type f").stdout, "there is a ticket to protect"
+    for user in ("stranger", "www-data"):
+        found = readable_by(host, user, data)
+        # What is public anyway: static files, and certificates without their keys.
+        private = [p for p in found if "/static/" not in p and not re.search(r"/(cert|chain|fullchain)\.pem$", p)]
+        assert private == [], user
+    # find cannot list what the folder's mode hides, so name the files as root knows them, too.
+    secret = host.check_output(
+        "find /var/lib/web2py/data /opt/web2py/applications /etc/ssl/tls_certificate /etc/web2py -type f "
+        "-not -path '*/static/*' -not -name cert.pem -not -name chain.pem -not -name fullchain.pem; "
+        "ls /var/lib/web2py/parameters_*.py /var/lib/web2py/routes.py"
+    ).split()
+    assert len(secret) > 50
+    tried = host.run(
+        "setpriv --reuid=stranger --regid=stranger --clear-groups sh -c "
+        f"'for f in {' '.join(secret)}; do head -c 1 $f >/dev/null 2>&1 && echo $f; done'"
+    ).stdout
+    assert tried == ""
+
+
+def test_the_service_user_can_change_no_code(host):
+    written = host.run(
+        "setpriv --reuid=web2py --regid=web2py --clear-groups find /opt/web2py /var/lib/web2py/applications/ "
+        "/etc/web2py /etc/apache2 -writable -not -type l"
+    ).stdout
+    assert written == ""
+
+
+def test_web2py_runs_as_its_own_user_and_writes_private_files(site, host):
+    site.ask(f"{PROBE}/visits")
+    assert host.check_output("ps -o user= -p %s", site.wsgi_processes()[0]).strip() == "web2py"
+    modes = host.check_output("find /var/lib/web2py/data -path '*/sessions/*' -type f -printf '%m\\n'").split()
+    assert modes and all(mode[-1] == "0" for mode in modes)
+
+
+def test_web2py_s_own_command_line_works_in_its_root(host):
+    done = host.run(
+        "cd /var/lib/web2py && echo 'print(request.application, db is not None)' > /tmp/probe.py && "
+        "setpriv --reuid=web2py --regid=web2py --clear-groups python3 -B web2py.py --no_banner -S welcome -M -R /tmp/probe.py"
+    )
+    assert "welcome True" in done.stdout, done.stderr
+
+
+class TestUnderLoad:
+    """200 requests in flight, most of them waiting for one of the 16 threads."""
+
+    def test_a_reload_of_apache_loses_no_request(self, site):
+        before = set(site.wsgi_processes())
+        results = load(site, f"{PROBE}/slow/0.5", 200, lambda: (time.sleep(1), site.run("systemctl reload apache2")))
+        assert results == {200: 200}
+        assert not before & set(site.wsgi_processes()), "Apache was reloaded"
+
+    def test_new_code_loses_no_request(self, site):
+        before = set(site.wsgi_processes())
+        results = load(
+            site, f"{PROBE}/slow/0.5", 200, lambda: (time.sleep(1), site.run("touch /opt/web2py/runtime/wsgi.py"))
+        )
+        assert results == {200: 200}
+        assert not before & set(site.wsgi_processes()), "web2py was loaded anew"
+
+    def test_reloads_under_constant_load_lose_no_request(self, site):
+        def reload_three_times():
+            for _ in range(3):
+                time.sleep(1)
+                site.run("systemctl reload apache2")
+
+        results = load(site, f"{PROBE}/slow/0.05", 30, reload_three_times, seconds=5)
+        assert set(results) == {200} and results[200] > 200
+
+    def test_a_faulty_configuration_is_not_loaded(self, site):
+        site.run("echo NoSuchDirective >> /etc/apache2/web2py/site.conf")
+        try:
+            assert site.host.run("systemctl reload apache2").rc != 0
+            assert own_page(site.ask("/welcome"))
+        finally:
+            site.run("sed -i '/^NoSuchDirective$/d' /etc/apache2/web2py/site.conf")
+        site.run("systemctl reload apache2")
+
+
+def test_logs_are_rotated_and_written_on(site, host):
+    host.check_output("logrotate --force /etc/logrotate.d/apache2")
+    site.wait()
+    site.ask("/welcome?after-rotation")
+    assert "after-rotation" in host.file("/var/log/apache2/web2py_access.log").content_string
+    assert host.file("/var/log/apache2/web2py_access.log.1").exists
+
+
+def test_the_site_comes_back_after_a_restart_of_the_machine(site):
+    import subprocess
+
+    site.ask(f"{PROBE}/visits")
+    subprocess.run(["docker", "restart", "--time", "30", site.machine], check=True, capture_output=True)
+    from conftest import address_of
+
+    site.address = address_of(site.machine)
+    site.wait()
+    assert site.ask(f"{PROBE}/visits").body == b"2", "the session is still there"
+    assert own_page(site.ask("/welcome", "https"))

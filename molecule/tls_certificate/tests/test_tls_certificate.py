@@ -1,0 +1,409 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The role tls_certificate: real TLS connections from outside, renewal under a running server, refusals, secrets.
+
+Each test drives all machines of the scenario at once through apply.yml, which is nothing but the role.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+import yaml
+from cryptography import x509
+
+SCENARIO = Path(__file__).resolve().parents[1]
+WORK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+CA = WORK / "ca"
+PKI = WORK / "pki"
+FOLDER = "/etc/ssl/tls_certificate"
+PORTS = {"own": 8441, "www": 8442, "bought": 8443}
+CERTIFICATES = yaml.safe_load((SCENARIO / "inventory/group_vars/docker.yml").read_text())[
+    "tls_certificate_certificates"
+]
+
+
+class Machine:
+    """One of the scenario's machines, seen from inside (`host`) and over the network."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.host = testinfra.get_host(f"docker://{name}")
+        self.address = self.host.check_output("hostname -I").split()[0]
+
+    def read(self, certificate: str, file: str = "cert.pem") -> str:
+        return self.host.file(f"{FOLDER}/{certificate}/{file}").content_string
+
+    def certificate(self, name: str) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.read(name).encode())
+
+    def serial(self, name: str) -> int:
+        return self.certificate(name).serial_number
+
+    def connect(self, certificate: str, trusted: Path | str, server_name: str) -> x509.Certificate:
+        """Return the certificate that the server shows to a client that trusts only `trusted`."""
+        context = ssl.create_default_context()
+        if isinstance(trusted, Path):
+            context.load_verify_locations(cafile=trusted)
+        else:
+            context.load_verify_locations(cadata=trusted)
+        with (
+            socket.create_connection((self.address, PORTS[certificate]), timeout=10) as connection,
+            context.wrap_socket(connection, server_hostname=server_name) as channel,
+        ):
+            shown = channel.getpeercert(binary_form=True)
+        assert shown is not None
+        return x509.load_der_x509_certificate(shown)
+
+    def serves(self, certificate: str, trusted: Path | str, server_name: str) -> bool:
+        return self.connect(certificate, trusted, server_name).serial_number == self.serial(certificate)
+
+    def main_pid(self, unit: str) -> str:
+        return self.host.check_output(f"systemctl show --value --property MainPID {unit}")
+
+    def state(self) -> str:
+        """Everything the role could change, as text that two moments can be compared by."""
+        return self.host.check_output(
+            f"find {FOLDER} /usr/local/share/ca-certificates -printf '%p %u %g %m %T@\\n' | sort; "
+            f"find {FOLDER} -type f -exec sha256sum {{}} + | sort; stat -c %Y /var/lib/dpkg/status"
+        )
+
+
+def groups() -> list[str]:
+    return [os.environ["DISTRO"]] if os.environ.get("DISTRO") else ["debian12", "debian13"]
+
+
+MACHINES = [Machine(f"tls_certificate-{group}") for group in groups()]
+every_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+
+
+class Run:
+    """The end of a run of apply.yml."""
+
+    def __init__(self, status: int, output: str) -> None:
+        self.status = status
+        self.output = output
+        recap = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)
+        self.counts = {
+            host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in recap
+        }
+
+    @property
+    def changed(self) -> set[int]:
+        """How many tasks changed something, as a set: one number where all machines agree."""
+        return {counts["changed"] for counts in self.counts.values()}
+
+
+def apply(
+    *arguments: str, playbook: str = "apply.yml", environment: dict[str, str] | None = None, **variables: Any
+) -> Run:
+    extra = WORK / "extra_variables.json"
+    extra.write_text(json.dumps(variables))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "ansible", "playbook", str(SCENARIO / playbook)),
+            *("--limit", ",".join(groups()), "--extra-vars", f"@{extra}", *arguments),
+        ],
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "[DEPRECATION WARNING]" not in done.stdout
+    return Run(done.returncode, done.stdout)
+
+
+def certificates(**changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the variable of the inventory with some entries changed."""
+    entries = copy.deepcopy(CERTIFICATES)
+    for entry in entries:
+        entry.update(changes.pop(entry["name"], {}))
+    entries += [{"name": name, **change} for name, change in changes.items()]
+    return {"tls_certificate_certificates": entries}
+
+
+def succeed(run: Run) -> Run:
+    assert run.status == 0, run.output
+    return run
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true within 10 seconds"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def converged() -> Iterator[None]:
+    """For tests that change certificates: the machines are as the inventory wants them again afterwards."""
+    yield
+    succeed(apply())
+
+
+@every_machine
+def test_files_have_their_owners_and_modes(machine: Machine) -> None:
+    listing = machine.host.check_output(f"find {FOLDER} -mindepth 1 -printf '%P %u:%g %m\\n'").splitlines()
+    expected = []
+    for name in ("own", "www", "bought"):
+        key = "root:www-data 640" if name == "www" else "root:root 600"
+        expected += [f"{name} root:root 755", f"{name}/privkey.pem {key}"]
+        expected += [f"{name}/{file}.pem root:root 644" for file in ("cert", "chain", "fullchain")]
+    assert sorted(listing) == sorted(expected)
+
+
+@every_machine
+@pytest.mark.parametrize(
+    ("user", "name", "allowed"),
+    [("nobody", "own", False), ("nobody", "www", False), ("www-data", "own", False), ("www-data", "www", True)],
+)
+def test_private_keys_are_readable_only_for_whom_they_are(
+    machine: Machine, user: str, name: str, allowed: bool
+) -> None:
+    done = machine.host.run(f"runuser -u {user} -- cat {FOLDER}/{name}/privkey.pem")
+    assert (done.rc == 0) is allowed
+    assert ("PRIVATE KEY" in done.stdout) is allowed
+
+
+@every_machine
+def test_a_client_that_trusts_the_authority_connects(machine: Machine) -> None:
+    shown = machine.connect("www", CA / "ca.pem", "www.example.org")
+    assert shown.serial_number == machine.serial("www")
+    machine.connect("www", CA / "ca.pem", "192.0.2.1")
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        machine.connect("www", CA / "ca.pem", "www.example.com")
+    with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
+        machine.connect("www", PKI / "root.pem", "www.example.org")
+
+
+@every_machine
+def test_a_client_that_trusts_the_public_root_gets_the_whole_chain(machine: Machine) -> None:
+    assert machine.serves("bought", PKI / "root.pem", "bought.example.org")
+    assert machine.read("bought", "chain.pem") == (PKI / "chain.pem").read_text()
+
+
+@every_machine
+def test_a_client_that_was_given_the_self_signed_certificate_connects(machine: Machine) -> None:
+    assert machine.serves("own", machine.read("own", "chain.pem"), "own.example.org")
+
+
+@every_machine
+def test_certificates_are_what_browsers_accept(machine: Machine) -> None:
+    for name in ("own", "www"):
+        certificate = machine.certificate(name)
+        days = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        assert days.days == 397
+        extensions = certificate.extensions
+        assert extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+        assert extensions.get_extension_for_class(x509.ExtendedKeyUsage).value == x509.ExtendedKeyUsage(
+            [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+        )
+    assert machine.certificate("www").public_key().key_size == 3072
+    assert machine.certificate("own").public_key().curve.name == "secp256r1"
+
+
+def test_the_authority_is_one_and_protected() -> None:
+    assert {file.name for file in CA.iterdir()} == {".gitignore", "ca.key", "ca.pem"}
+    assert CA.stat().st_mode & 0o777 == 0o700
+    assert (CA / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert (CA / "ca.key").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert (CA / ".gitignore").read_text() == "*\n"
+
+
+def test_no_change_is_reported_where_none_is_needed() -> None:
+    for arguments in ((), ("--check", "--diff")):
+        run = succeed(apply(*arguments))
+        assert run.changed == {0}, run.output
+
+
+def test_one_certificate_costs_few_tasks(converged: None) -> None:
+    (entry,) = (entry for entry in CERTIFICATES if entry["name"] == "www")
+    run = succeed(apply(tls_certificate_certificates=[entry]))
+    assert run.changed == {0}
+    # One of them gathers facts.
+    assert {counts["ok"] for counts in run.counts.values()} == {14}
+
+
+def test_a_certificate_that_runs_out_is_renewed_and_loaded(converged: None) -> None:
+    """The certificate of 10 days comes about as on any host: issued so, then the wish grew."""
+    pids = {machine.name: machine.main_pid("tls-reloaded@www") for machine in MACHINES}
+    for machine in MACHINES:
+        machine.host.check_output(f"rm {FOLDER}/www/cert.pem")
+    succeed(apply(**certificates(www={"valid_days": 10, "renew_before_days": 5})))
+    short = {machine.name: machine.serial("www") for machine in MACHINES}
+    for machine in MACHINES:
+        wait_for(lambda machine=machine: machine.serves("www", CA / "ca.pem", "www.example.org"))
+
+    assert succeed(apply(**certificates(www={"valid_days": 10, "renew_before_days": 9}))).changed == {0}
+    predicted = succeed(apply("--check"))
+    assert {machine.serial("www") for machine in MACHINES} == set(short.values())
+    renewed = succeed(apply())
+    assert predicted.counts == renewed.counts
+    assert 0 not in renewed.changed
+
+    for machine in MACHINES:
+        assert machine.serial("www") != short[machine.name]
+        wait_for(lambda machine=machine: machine.serves("www", CA / "ca.pem", "www.example.org"))
+        assert machine.main_pid("tls-reloaded@www") == pids[machine.name], "restarted although it can reload"
+
+
+def test_a_unit_that_cannot_reload_is_restarted_and_a_stopped_one_stays_stopped(converged: None) -> None:
+    pids = {machine.name: machine.main_pid("tls-restarted@own") for machine in MACHINES}
+    keys = {machine.name: machine.read("own", "privkey.pem") for machine in MACHINES}
+    for machine in MACHINES:
+        machine.host.check_output("systemctl stop tls-reloaded@www")
+    try:
+        names = {"subject_alt_names": ["DNS:own.example.org", "DNS:more.example.org"]}
+        succeed(apply(**certificates(own=names, www=names)))
+        for machine in MACHINES:
+            assert machine.serves("own", machine.read("own"), "more.example.org")
+            assert machine.main_pid("tls-restarted@own") != pids[machine.name]
+            assert machine.read("own", "privkey.pem") == keys[machine.name]
+            assert not machine.host.service("tls-reloaded@www").is_running
+    finally:
+        for machine in MACHINES:
+            machine.host.check_output("systemctl start tls-reloaded@www")
+
+
+def test_another_key_type_and_another_provider_replace_what_was_there(converged: None) -> None:
+    before = {machine.name: machine.read("own", "privkey.pem") for machine in MACHINES}
+    succeed(apply(**certificates(own={"provider": "ca", "key_type": "RSA"}, www={"key_type": "ECC"})))
+    for machine in MACHINES:
+        assert machine.serves("own", CA / "ca.pem", "own.example.org")
+        assert machine.read("own", "privkey.pem") != before[machine.name]
+        assert machine.certificate("own").public_key().key_size == 3072
+        assert machine.certificate("www").public_key().curve.name == "secp256r1"
+    succeed(apply(**certificates(own={"provider": "selfsigned", "key_type": "RSA"})))
+    for machine in MACHINES:
+        assert machine.serves("own", machine.read("own"), "own.example.org")
+
+
+def test_a_damaged_certificate_is_replaced(converged: None) -> None:
+    for machine in MACHINES:
+        machine.host.check_output(f"sh -c 'echo nonsense > {FOLDER}/www/cert.pem'")
+    succeed(apply())
+    for machine in MACHINES:
+        wait_for(lambda machine=machine: machine.serves("www", CA / "ca.pem", "www.example.org"))
+
+
+def test_an_absent_certificate_is_removed() -> None:
+    succeed(apply(**certificates(extra={"subject_alt_names": ["DNS:extra.example.org"]})))
+    assert all(machine.host.file(f"{FOLDER}/extra/privkey.pem").exists for machine in MACHINES)
+    gone = certificates(extra={"state": "absent"})
+    assert succeed(apply("--check", **gone)).changed == {1}
+    assert succeed(apply(**gone)).changed == {1}
+    assert not any(machine.host.file(f"{FOLDER}/extra").exists for machine in MACHINES)
+    assert succeed(apply(**gone)).changed == {0}
+
+
+def test_the_host_trusts_the_authority_when_it_is_told_to() -> None:
+    verify = f"openssl verify {FOLDER}/www/cert.pem"
+    assert all(machine.host.run(verify).rc != 0 for machine in MACHINES)
+    succeed(apply(tls_certificate_ca_trust=True))
+    assert all(machine.host.run(verify).rc == 0 for machine in MACHINES)
+    assert succeed(apply(tls_certificate_ca_trust=True)).changed == {0}
+    succeed(apply(tls_certificate_ca_trust=False))
+    assert all(machine.host.run(verify).rc != 0 for machine in MACHINES)
+
+
+def test_no_secret_is_shown_and_hosts_at_once_share_one_authority() -> None:
+    """With the strategy `free` every host makes its own way, so they meet at the CA that is not there yet."""
+    variables = {
+        "tls_certificate_ca_directory": f"{WORK}/second_ca",
+        "tls_certificate_ca_passphrase": "a-passphrase-to-look-for",
+        **certificates(
+            secret_own={"subject_alt_names": ["DNS:a.example.org"]},
+            secret_ca={"provider": "ca", "subject_alt_names": ["DNS:a.example.org"], "key_type": "RSA"},
+            secret_files={
+                "provider": "files",
+                "certificate_file": f"{PKI}/bought.pem",
+                "key_file": f"{PKI}/bought.key",
+            },
+        ),
+    }
+    names = ("secret_own", "secret_ca", "secret_files")
+    try:
+        run = succeed(apply("-vvv", "--diff", environment={"ANSIBLE_STRATEGY": "free"}, **variables))
+        secrets = {"a-passphrase-to-look-for", *(WORK / "second_ca" / "ca.key").read_text().splitlines()[1:-1]}
+        for machine in MACHINES:
+            for name in names:
+                secrets.update(machine.read(name, "privkey.pem").splitlines()[1:-1])
+            issuer = x509.load_pem_x509_certificate((WORK / "second_ca" / "ca.pem").read_bytes())
+            machine.certificate("secret_ca").verify_directly_issued_by(issuer)
+        assert len(secrets) > 10
+        assert [secret for secret in secrets if secret in run.output] == []
+        assert "BEGIN CERTIFICATE" in run.output, "the run shows nothing at all, so it proves nothing"
+    finally:
+        succeed(apply(**certificates(**{name: {"state": "absent"} for name in names})))
+
+
+REFUSED = {
+    "misspelled variable": (
+        {"tls_certificate_certifcates": []},
+        "tls_certificate_certifcates: role web2py.deployment.tls_certificate has no such variable; "
+        "did you mean tls_certificate_certificates",
+    ),
+    "unknown provider": (certificates(own={"provider": "acme"}), "must be one of: files, selfsigned, ca, got: acme"),
+    "misspelled key": (certificates(own={"key_typ": "RSA"}), "key_typ"),
+    "unsafe name": (certificates(**{"../own": {"common_name": "a"}}), "('../own'): name: allowed are"),
+    "missing file": (
+        certificates(bought={"certificate_file": "/nowhere.pem"}),
+        "('bought'): certificate_file is '/nowhere.pem', there is no such file on the controller",
+    ),
+    "foreign key": (certificates(bought={"key_file": f"{PKI}/root.key"}), "which does not belong to the certificate"),
+    "expired certificate": (
+        certificates(
+            bought={
+                "certificate_file": f"{PKI}/expired.pem",
+                "key_file": f"{PKI}/expired.key",
+                "subject_alt_names": ["DNS:expired.example.org"],
+            }
+        ),
+        "which expired on",
+    ),
+    "name not covered": (certificates(bought={"subject_alt_names": ["DNS:a.org"]}), "certificate_file does not cover"),
+    "wrong passphrase": (
+        {"tls_certificate_ca_passphrase": "wrong"},
+        "tls_certificate_ca_directory with tls_certificate_ca_passphrase is",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_before_anything_is_changed(case: str) -> None:
+    variables, message = REFUSED[case]
+    before = [machine.state() for machine in MACHINES]
+    run = apply(**variables)
+    assert run.status == 2, run.output
+    assert message in " ".join(run.output.split())
+    assert run.changed == {0}
+    assert [machine.state() for machine in MACHINES] == before
+
+
+def test_another_release_of_debian_is_refused() -> None:
+    for machine in MACHINES:
+        machine.host.check_output(
+            "sh -c 'cp /etc/debian_version /etc/debian_version.kept && echo 11.11 > /etc/debian_version'"
+        )
+    try:
+        run = apply()
+    finally:
+        for machine in MACHINES:
+            machine.host.check_output("mv /etc/debian_version.kept /etc/debian_version")
+    assert run.status == 2
+    assert "is Debian 11.11, the role tls_certificate supports Debian 12 and 13" in " ".join(run.output.split())
+    assert run.changed == {0}
