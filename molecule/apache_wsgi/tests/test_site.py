@@ -6,120 +6,128 @@ from __future__ import annotations
 import hashlib
 import html
 import os
+import pathlib
 import re
 import ssl
+import subprocess
 import time
 
 import pytest
-from conftest import NAME, PROBE, SECRETS, load
+from browser import NAME, PROBE, SECRETS, address_of, load
 
+AS = "setpriv --clear-groups"
 PASSWORD, PASSWORD_OF_ANOTHER_PORT = "right horse 443", "other horse 8001"
 
-# Paths as they go over the wire. {n} is a name that exists in the application.
-HOSTILE = """
-/welcome/private/appconfig.ini
-/probe_2/private/secret.txt
-/probe_2/sessions/
-/probe_2/errors/
-/probe_2/databases/
-/probe_2/uploads/
-/probe_2/models/db.py
-/probe_2/controllers/default.py
-/probe_2/views/default/index.html
-/probe_2/static/../private/secret.txt
-/probe_2/static/%2e%2e/private/secret.txt
-/probe_2/static/%2e%2e%2fprivate%2fsecret.txt
-/probe_2/static/..%2fprivate/secret.txt
-/probe_2/static/..%5cprivate%5csecret.txt
-/probe_2/static/..\\private\\secret.txt
-/probe_2/static/%252e%252e/private/secret.txt
-/probe_2/static/%252e%252e%252fprivate%252fsecret.txt
-/probe_2/static/_1.2.3/../../private/secret.txt
-/probe_2/static/_1.2.3/%2e%2e/private/secret.txt
-/probe_2/static/_1.2.3/
-/probe_2/static/_1.2.3
-/probe_2/static/
-/probe_2/static/css/
-/probe_2/static/.hidden
-/probe_2/static/_1.2.3/.hidden
-/probe_2/static//.hidden
-/probe_2/static/css/%00
-/probe_2/static/css/probe.css%00.png
-/probe_2/static/../../../../../../etc/passwd
-/probe_2/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd
-/probe_2/static/....//....//private/secret.txt
-/probe_2/static/css/..;/..;/private/secret.txt
-/probe_2%2fstatic%2f..%2fprivate%2fsecret.txt
-//probe_2//private//secret.txt
-/./probe_2/private/secret.txt
-/probe_2/./private/./secret.txt
-/parameters_443.py
-/parameters_8001.py
-/routes.py
-/routes.pyc
-/wsgi.py
-/web2py.py
-/gluon/main.py
-/handlers/wsgihandler.py
-/applications/probe_2/private/secret.txt
-/../parameters_443.py
-/%2e%2e/parameters_443.py
-/..%2fparameters_443.py
-/static/../parameters_443.py
-/welcome/static/../../parameters_443.py
-/welcome/default/download/../../private/secret.txt
-/welcome/default/download/%2e%2e%2f%2e%2e%2fprivate%2fsecret.txt
-/probe_2/default/download/x.y.z.2e2e2f.txt
-/%00
-/probe_2/%00/index
-/probe_2/default/%0d%0aSet-Cookie:x=1
-/my-app/default/index
-/no_such_application
-/probe_2/no_such_controller/index
-/probe_2/default/no_such_function
-/probe_2/default/__init__
-/.git/config
-/.htaccess
-/.htpasswd
-/server-status
-/cgi-bin/printenv
-/icons/
-/manual/
-/examples/default/index
-/examples/static/css/examples.css
-""".split("\n")[1:-1]
-ADMINISTRATION = """
-/admin
-/admin/
-/admin/default/index
-/admin/default/site
-/admin/static/css/styles.css
-/welcome/appadmin
-/welcome/appadmin/index
-/welcome/appadmin/
-/probe_2/appadmin
-//admin
-/./admin/default/index
-/%61dmin/default/index
-/%2561dmin/default/index
-/%252561dmin/default/index
-/admin%2fdefault%2findex
-/admin%5cdefault%5cindex
-/admin%255cdefault%255cindex
-/admin\\default\\index
-/welcome/%61ppadmin/index
-/welcome/%2561ppadmin/index
-/welcome%2fappadmin
-/welcome%5cappadmin%5cindex
-/welcome%255cappadmin
-/welcome\\appadmin
-/welcome//appadmin/index
-/welcome/./appadmin/index
-/welcome/x/../appadmin/index
-/welcome/static/../appadmin/index
-/welcome/appadmin.html
-/welcome/appadmin/index.json
-""".split("\n")[1:-1]
+# Paths as they go over the wire, one a line.
+HERE = pathlib.Path(__file__).parent
+HOSTILE = (HERE / "hostile_paths.txt").read_text().splitlines()
+    "",
+    "/welcome/private/appconfig.ini",
+    "/probe_2/private/secret.txt",
+    "/probe_2/sessions/",
+    "/probe_2/errors/",
+    "/probe_2/databases/",
+    "/probe_2/uploads/",
+    "/probe_2/models/db.py",
+    "/probe_2/controllers/default.py",
+    "/probe_2/views/default/index.html",
+    "/probe_2/static/../private/secret.txt",
+    "/probe_2/static/%2e%2e/private/secret.txt",
+    "/probe_2/static/%2e%2e%2fprivate%2fsecret.txt",
+    "/probe_2/static/..%2fprivate/secret.txt",
+    "/probe_2/static/..%5cprivate%5csecret.txt",
+    "/probe_2/static/..\\private\\secret.txt",
+    "/probe_2/static/%252e%252e/private/secret.txt",
+    "/probe_2/static/%252e%252e%252fprivate%252fsecret.txt",
+    "/probe_2/static/_1.2.3/../../private/secret.txt",
+    "/probe_2/static/_1.2.3/%2e%2e/private/secret.txt",
+    "/probe_2/static/_1.2.3/",
+    "/probe_2/static/_1.2.3",
+    "/probe_2/static/",
+    "/probe_2/static/css/",
+    "/probe_2/static/.hidden",
+    "/probe_2/static/_1.2.3/.hidden",
+    "/probe_2/static//.hidden",
+    "/probe_2/static/css/%00",
+    "/probe_2/static/css/probe.css%00.png",
+    "/probe_2/static/../../../../../../etc/passwd",
+    "/probe_2/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "/probe_2/static/....//....//private/secret.txt",
+    "/probe_2/static/css/..;/..;/private/secret.txt",
+    "/probe_2%2fstatic%2f..%2fprivate%2fsecret.txt",
+    "//probe_2//private//secret.txt",
+    "/./probe_2/private/secret.txt",
+    "/probe_2/./private/./secret.txt",
+    "/parameters_443.py",
+    "/parameters_8001.py",
+    "/routes.py",
+    "/routes.pyc",
+    "/wsgi.py",
+    "/web2py.py",
+    "/gluon/main.py",
+    "/handlers/wsgihandler.py",
+    "/applications/probe_2/private/secret.txt",
+    "/../parameters_443.py",
+    "/%2e%2e/parameters_443.py",
+    "/..%2fparameters_443.py",
+    "/static/../parameters_443.py",
+    "/welcome/static/../../parameters_443.py",
+    "/welcome/default/download/../../private/secret.txt",
+    "/welcome/default/download/%2e%2e%2f%2e%2e%2fprivate%2fsecret.txt",
+    "/probe_2/default/download/x.y.z.2e2e2f.txt",
+    "/%00",
+    "/probe_2/%00/index",
+    "/probe_2/default/%0d%0aSet-Cookie:x=1",
+    "/my-app/default/index",
+    "/no_such_application",
+    "/probe_2/no_such_controller/index",
+    "/probe_2/default/no_such_function",
+    "/probe_2/default/__init__",
+    "/.git/config",
+    "/.htaccess",
+    "/.htpasswd",
+    "/server-status",
+    "/cgi-bin/printenv",
+    "/icons/",
+    "/manual/",
+    "/examples/default/index",
+    "/examples/static/css/examples.css",
+    "",
+][1:-1]
+ADMINISTRATION = (HERE / "administration_paths.txt").read_text().splitlines()
+    "",
+    "/admin",
+    "/admin/",
+    "/admin/default/index",
+    "/admin/default/site",
+    "/admin/static/css/styles.css",
+    "/welcome/appadmin",
+    "/welcome/appadmin/index",
+    "/welcome/appadmin/",
+    "/probe_2/appadmin",
+    "//admin",
+    "/./admin/default/index",
+    "/%61dmin/default/index",
+    "/%2561dmin/default/index",
+    "/%252561dmin/default/index",
+    "/admin%2fdefault%2findex",
+    "/admin%5cdefault%5cindex",
+    "/admin%255cdefault%255cindex",
+    "/admin\\default\\index",
+    "/welcome/%61ppadmin/index",
+    "/welcome/%2561ppadmin/index",
+    "/welcome%2fappadmin",
+    "/welcome%5cappadmin%5cindex",
+    "/welcome%255cappadmin",
+    "/welcome\\appadmin",
+    "/welcome//appadmin/index",
+    "/welcome/./appadmin/index",
+    "/welcome/x/../appadmin/index",
+    "/welcome/static/../appadmin/index",
+    "/welcome/appadmin.html",
+    "/welcome/appadmin/index.json",
+    "",
+][1:-1]
 
 
 def own_page(answer) -> bool:
@@ -200,7 +208,9 @@ def test_a_client_cannot_choose_scheme_address_or_port(site):
     assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
 
 
-@pytest.mark.parametrize("host", ["unknown.example", "", "127.0.0.1", "localhost", None, f"x.{NAME}", "probe.example.evil"])
+@pytest.mark.parametrize(
+    "host", ["unknown.example", "", "127.0.0.1", None, f"x.{NAME}", f"{NAME}.evil"]
+)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_an_unknown_host_gets_no_application(site, scheme, host):
     for path in ("/", "/welcome", "/admin", "/welcome/static/css/bootstrap.min.css", "/healthz"):
@@ -256,7 +266,12 @@ def test_hostile_addresses_get_nothing(site, scheme):
     """The issue asks for at least 40."""
     site.ask(f"{PROBE}/visits", scheme)
     site.ask(f"{PROBE}/fail", scheme)
-    paths = [*HOSTILE, "/" + "a" * 9000, "/welcome/" + "../" * 500 + "etc/passwd", "/probe_2/default/index?" + "x" * 9000]
+    paths = [
+        *HOSTILE,
+        "/" + "a" * 9000,
+        "/welcome/" + "../" * 500 + "etc/passwd",
+        "/probe_2/default/index?" + "x" * 9000,
+    ]
     assert len(paths) >= 40
     wrong = []
     for path in paths:
@@ -354,7 +369,9 @@ class TestTransportLayerSecurity:
 
 def readable_by(host, user: str, places: str) -> list[str]:
     """Files that this user can open, by trying."""
-    return host.run(f"setpriv --reuid={user} --regid={user} --clear-groups find {places} -type f -readable").stdout.split()
+    return host.run(
+        f"setpriv --reuid={user} --regid={user} --clear-groups find {places} -type f -readable"
+    ).stdout.split()
 
 
 def test_other_users_can_read_no_session_ticket_key_or_password(site, host):
@@ -377,7 +394,7 @@ def test_other_users_can_read_no_session_ticket_key_or_password(site, host):
     ).split()
     assert len(secret) > 50
     tried = host.run(
-        "setpriv --reuid=stranger --regid=stranger --clear-groups sh -c "
+        f"{AS} --reuid=stranger --regid=stranger sh -c "
         f"'for f in {' '.join(secret)}; do head -c 1 $f >/dev/null 2>&1 && echo $f; done'"
     ).stdout
     assert tried == ""
@@ -385,7 +402,7 @@ def test_other_users_can_read_no_session_ticket_key_or_password(site, host):
 
 def test_the_service_user_can_change_no_code(host):
     written = host.run(
-        "setpriv --reuid=web2py --regid=web2py --clear-groups find /opt/web2py /var/lib/web2py/applications/ "
+        f"{AS} --reuid=web2py --regid=web2py find /opt/web2py /var/lib/web2py/applications/ "
         "/etc/web2py /etc/apache2 -writable -not -type l"
     ).stdout
     assert written == ""
@@ -401,7 +418,7 @@ def test_web2py_runs_as_its_own_user_and_writes_private_files(site, host):
 def test_web2py_s_own_command_line_works_in_its_root(host):
     done = host.run(
         "cd /var/lib/web2py && echo 'print(request.application, db is not None)' > /tmp/probe.py && "
-        "setpriv --reuid=web2py --regid=web2py --clear-groups python3 -B web2py.py --no_banner -S welcome -M -R /tmp/probe.py"
+        f"{AS} --reuid=web2py --regid=web2py python3 -B web2py.py --no_banner -S welcome -M -R /tmp/probe.py"
     )
     assert "welcome True" in done.stdout, done.stderr
 
@@ -451,12 +468,8 @@ def test_logs_are_rotated_and_written_on(site, host):
 
 
 def test_the_site_comes_back_after_a_restart_of_the_machine(site):
-    import subprocess
-
     site.ask(f"{PROBE}/visits")
     subprocess.run(["docker", "restart", "--time", "30", site.machine], check=True, capture_output=True)
-    from conftest import address_of
-
     site.address = address_of(site.machine)
     site.wait()
     assert site.ask(f"{PROBE}/visits").body == b"2", "the session is still there"
