@@ -10,7 +10,7 @@ from browser import Site, address_of
 
 @pytest.fixture
 def site(host):
-    machine = host.backend.name
+    machine = host.backend.host
     context = ssl.create_default_context(
         cadata=host.file("/etc/ssl/tls_certificate/web2py/fullchain.pem").content_string
     )

@@ -21,113 +21,7 @@ PASSWORD, PASSWORD_OF_ANOTHER_PORT = "right horse 443", "other horse 8001"
 # Paths as they go over the wire, one a line.
 HERE = pathlib.Path(__file__).parent
 HOSTILE = (HERE / "hostile_paths.txt").read_text().splitlines()
-    "",
-    "/welcome/private/appconfig.ini",
-    "/probe_2/private/secret.txt",
-    "/probe_2/sessions/",
-    "/probe_2/errors/",
-    "/probe_2/databases/",
-    "/probe_2/uploads/",
-    "/probe_2/models/db.py",
-    "/probe_2/controllers/default.py",
-    "/probe_2/views/default/index.html",
-    "/probe_2/static/../private/secret.txt",
-    "/probe_2/static/%2e%2e/private/secret.txt",
-    "/probe_2/static/%2e%2e%2fprivate%2fsecret.txt",
-    "/probe_2/static/..%2fprivate/secret.txt",
-    "/probe_2/static/..%5cprivate%5csecret.txt",
-    "/probe_2/static/..\\private\\secret.txt",
-    "/probe_2/static/%252e%252e/private/secret.txt",
-    "/probe_2/static/%252e%252e%252fprivate%252fsecret.txt",
-    "/probe_2/static/_1.2.3/../../private/secret.txt",
-    "/probe_2/static/_1.2.3/%2e%2e/private/secret.txt",
-    "/probe_2/static/_1.2.3/",
-    "/probe_2/static/_1.2.3",
-    "/probe_2/static/",
-    "/probe_2/static/css/",
-    "/probe_2/static/.hidden",
-    "/probe_2/static/_1.2.3/.hidden",
-    "/probe_2/static//.hidden",
-    "/probe_2/static/css/%00",
-    "/probe_2/static/css/probe.css%00.png",
-    "/probe_2/static/../../../../../../etc/passwd",
-    "/probe_2/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
-    "/probe_2/static/....//....//private/secret.txt",
-    "/probe_2/static/css/..;/..;/private/secret.txt",
-    "/probe_2%2fstatic%2f..%2fprivate%2fsecret.txt",
-    "//probe_2//private//secret.txt",
-    "/./probe_2/private/secret.txt",
-    "/probe_2/./private/./secret.txt",
-    "/parameters_443.py",
-    "/parameters_8001.py",
-    "/routes.py",
-    "/routes.pyc",
-    "/wsgi.py",
-    "/web2py.py",
-    "/gluon/main.py",
-    "/handlers/wsgihandler.py",
-    "/applications/probe_2/private/secret.txt",
-    "/../parameters_443.py",
-    "/%2e%2e/parameters_443.py",
-    "/..%2fparameters_443.py",
-    "/static/../parameters_443.py",
-    "/welcome/static/../../parameters_443.py",
-    "/welcome/default/download/../../private/secret.txt",
-    "/welcome/default/download/%2e%2e%2f%2e%2e%2fprivate%2fsecret.txt",
-    "/probe_2/default/download/x.y.z.2e2e2f.txt",
-    "/%00",
-    "/probe_2/%00/index",
-    "/probe_2/default/%0d%0aSet-Cookie:x=1",
-    "/my-app/default/index",
-    "/no_such_application",
-    "/probe_2/no_such_controller/index",
-    "/probe_2/default/no_such_function",
-    "/probe_2/default/__init__",
-    "/.git/config",
-    "/.htaccess",
-    "/.htpasswd",
-    "/server-status",
-    "/cgi-bin/printenv",
-    "/icons/",
-    "/manual/",
-    "/examples/default/index",
-    "/examples/static/css/examples.css",
-    "",
-][1:-1]
 ADMINISTRATION = (HERE / "administration_paths.txt").read_text().splitlines()
-    "",
-    "/admin",
-    "/admin/",
-    "/admin/default/index",
-    "/admin/default/site",
-    "/admin/static/css/styles.css",
-    "/welcome/appadmin",
-    "/welcome/appadmin/index",
-    "/welcome/appadmin/",
-    "/probe_2/appadmin",
-    "//admin",
-    "/./admin/default/index",
-    "/%61dmin/default/index",
-    "/%2561dmin/default/index",
-    "/%252561dmin/default/index",
-    "/admin%2fdefault%2findex",
-    "/admin%5cdefault%5cindex",
-    "/admin%255cdefault%255cindex",
-    "/admin\\default\\index",
-    "/welcome/%61ppadmin/index",
-    "/welcome/%2561ppadmin/index",
-    "/welcome%2fappadmin",
-    "/welcome%5cappadmin%5cindex",
-    "/welcome%255cappadmin",
-    "/welcome\\appadmin",
-    "/welcome//appadmin/index",
-    "/welcome/./appadmin/index",
-    "/welcome/x/../appadmin/index",
-    "/welcome/static/../appadmin/index",
-    "/welcome/appadmin.html",
-    "/welcome/appadmin/index.json",
-    "",
-][1:-1]
 
 
 def own_page(answer) -> bool:
@@ -208,14 +102,12 @@ def test_a_client_cannot_choose_scheme_address_or_port(site):
     assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
 
 
-@pytest.mark.parametrize(
-    "host", ["unknown.example", "", "127.0.0.1", None, f"x.{NAME}", f"{NAME}.evil"]
-)
+@pytest.mark.parametrize("name", ["unknown.example", "", "127.0.0.1", None, f"x.{NAME}", f"{NAME}.evil"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_an_unknown_host_gets_no_application(site, scheme, host):
+def test_an_unknown_host_gets_no_application(site, scheme, name):
     for path in ("/", "/welcome", "/admin", "/welcome/static/css/bootstrap.min.css", "/healthz"):
-        answer = site.ask(path, scheme, host=host)
-        assert answer.status in (400, 404, 421), (host, path)
+        answer = site.ask(path, scheme, host=name)
+        assert answer.status in (400, 404, 421), (name, path)
         assert b"web2py" not in answer.body.lower()
 
 

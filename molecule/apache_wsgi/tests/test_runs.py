@@ -1,0 +1,258 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an operator finds who runs the site playbook again, changes something, or makes a mistake."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import os
+import pathlib
+import shutil
+import tarfile
+import threading
+
+import pytest
+import yaml
+from browser import PROBE, PROJECT, closed_port, load, play
+
+MAXIMUM_TASKS = 60
+INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/web2py_web.yml").read_text())
+CERTIFICATE = {"name": "web2py", "provider": "files"}
+
+
+def nothing_changed(run) -> bool:
+    return all(host["changed"] == 0 for host in run.stats().values())
+
+
+def test_a_second_run_changes_nothing_and_is_short(capsys):
+    run = play()
+    assert run.status == 0, run.output
+    assert nothing_changed(run), run.changed_tasks()
+    assert run.tasks() <= MAXIMUM_TASKS
+    with capsys.disabled():
+        print(f"\nA run without a change: {run.tasks()} tasks, {run.seconds:.1f} s for {len(run.stats())} machines")
+
+
+def test_check_mode_on_the_finished_machine_predicts_no_change():
+    run = play("--check", "--diff")
+    assert run.status == 0, run.output
+    assert nothing_changed(run), run.changed_tasks()
+
+
+def test_no_deprecated_feature_is_used():
+    assert "DEPRECATION WARNING" not in play("--check").output
+
+
+class TestOneChangedVariable:
+    """Only the site file changes and Apache is reloaded, not restarted."""
+
+    # A new one each time, so that the test can be run again on the same machine.
+    variables = {"apache_wsgi_static_max_age": int.from_bytes(os.urandom(2), "big") + 1}
+
+    @pytest.fixture(scope="class")
+    def run(self):
+        return play("--diff", variables=self.variables)
+
+    def test_nothing_else_is_done(self, run):
+        assert run.status == 0, run.output
+        assert run.changed_tasks() == ["Configure the site", "Reload Apache unless it was restarted just now"]
+        assert f"max-age={self.variables['apache_wsgi_static_max_age']}" in run.output, "--diff shows it"
+
+    def test_it_is_in_force(self, run, site):
+        age = self.variables["apache_wsgi_static_max_age"]
+        assert site.ask("/welcome/static/css/bootstrap.min.css")["Cache-Control"] == f"public, max-age={age}"
+
+    def test_check_mode_had_predicted_it(self, run):
+        predicted = play("--check")
+        assert predicted.changed_tasks() == ["Configure the site"]
+
+    @pytest.fixture(scope="class", autouse=True)
+    def back(self):
+        yield
+        assert play().status == 0
+
+
+def with_application(**entry) -> dict:
+    return {"web2py_applications": [{"name": "welcome"}, entry]}
+
+
+BAD_INPUT = {
+    "unknown front end": ({"web2py_frontend": "nginx"}, ["web2py_frontend", "nginx", "apache_wsgi"]),
+    "misspelled variable": ({"web2py_aplications": []}, ["web2py_aplications", "web2py_applications"]),
+    "misspelled variable of the front end": (
+        {"apache_wsgi_treads": 4},
+        ["apache_wsgi_treads", "apache_wsgi_threads"],
+    ),
+    "port 0": ({"apache_wsgi_http_port": 0}, ["apache_wsgi_http_port", "found 0", "1 to 65535"]),
+    "one port for both": (
+        {"apache_wsgi_http_port": 443},
+        ["apache_wsgi_https_port", "443", "apache_wsgi_http_port"],
+    ),
+    "missing certificate file": (
+        {
+            "tls_certificate_certificates": [
+                {**CERTIFICATE, "certificate_file": "/nonexistent/cert.pem", "key_file": "/nonexistent/key.pem"}
+            ]
+        },
+        ["tls_certificate_certificates", "/nonexistent/cert.pem"],
+    ),
+    "application name ../x": (
+        with_application(name="../x", source={"path": "/srv"}),
+        ["'../x'", "letters, digits and underscores"],
+    ),
+    "application name with a dash": (with_application(name="my-app", source={"path": "/srv"}), ["'my-app'", "letters"]),
+    "two applications of one name": (with_application(name="welcome"), ["'welcome'", "listed twice"]),
+    "application without a source": (with_application(name="shop"), ["'shop'", "source"]),
+    "unknown key of an application": (with_application(name="shop", sorce={}), ["web2py_applications", "sorce"]),
+    "host name with a slash": ({"web2py_server_names": ["a/b"]}, ["apache_wsgi_server_names", "'a/b'"]),
+    "short password": (
+        {"web2py_admin_passwords": [{"port": 443, "password": "tiny-77"}]},
+        ["web2py_admin_passwords", "443", "8 to 1024"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_refused_before_anything_changes(name):
+    variables, words = BAD_INPUT[name]
+    run = play(variables=variables)
+    assert run.status != 0
+    assert nothing_changed(run), run.changed_tasks()
+    assert all(word in run.output for word in words), run.output
+    assert "tiny-77" not in run.output
+
+
+def test_an_unsupported_distribution_is_refused(host):
+    """The machine says that it is a Fedora for as long as this test lasts."""
+    host.check_output("cp --dereference /etc/os-release /root/os-release; mv /etc/debian_version /root/debian_version")
+    host.check_output(r"rm /etc/os-release; printf 'NAME=Fedora\nID=fedora\nVERSION_ID=42\n' > /etc/os-release")
+    try:
+        run = play(f"--limit={host.backend.host}")
+    finally:
+        host.check_output(
+            "rm /etc/os-release; ln -s ../usr/lib/os-release /etc/os-release; mv /root/debian_version /etc/debian_version"
+        )
+    assert run.status != 0 and nothing_changed(run)
+    assert "unsupported distribution" in run.output and "Debian 12 and 13" in run.output
+
+
+class TestReleases:
+    """What goes wrong with a source leaves the running release in service."""
+
+    @pytest.fixture
+    def served(self, tmp_path):
+        """An archive of the tree in use, on a web server of this machine."""
+        tree = pathlib.Path(os.environ["LAB_WEB2PY"])
+        with tarfile.open(tmp_path / "web2py.tar.gz", "w:gz", compresslevel=1) as archive:
+            archive.add(tree, "web2py")
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+        handler.log_message = lambda *_: None
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/web2py.tar.gz", tmp_path / "web2py.tar.gz"
+        server.shutdown()
+
+    @staticmethod
+    def refused(variables: dict, *words: str) -> None:
+        run = play(variables=variables)
+        assert run.status != 0
+        assert nothing_changed(run), run.changed_tasks()
+        assert all(word in run.output for word in words), run.output
+
+    def test_a_wrong_checksum(self, served, site):
+        url, _archive = served
+        wrong = "0" * 64
+        self.refused({"web2py_source": {"url": url, "checksum": wrong}}, "web2py_source", "wrong checksum", wrong)
+        assert site.ask("/welcome").status == 200
+
+    def test_an_unreachable_source(self, site):
+        url = f"http://127.0.0.1:{closed_port()}/web2py.zip"
+        self.refused({"web2py_source": {"url": url, "checksum": "1" * 64}}, "web2py_source", "cannot download", url)
+        assert site.ask("/welcome").status == 200
+
+    def test_a_source_that_is_not_web2py(self, tmp_path):
+        (tmp_path / "readme").write_text("nothing")
+        self.refused({"web2py_source": {"path": str(tmp_path)}}, "gluon/main.py is missing")
+
+    def test_an_application_without_controllers(self, tmp_path, site):
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models/db.py").write_text("")
+        broken = [*INVENTORY["web2py_applications"][:2], {"name": "probe_2", "source": {"path": str(tmp_path)}}]
+        self.refused({"web2py_applications": broken}, "'probe_2'", "controllers")
+        assert site.ask(f"{PROBE}/index").status == 200
+
+    def test_a_release_that_the_host_cannot_import(self, tmp_path, site):
+        broken = tmp_path / "web2py"
+        shutil.copytree(os.environ["LAB_WEB2PY"], broken)
+        with (broken / "gluon/main.py").open("a") as stream:
+            stream.write("\nraise RuntimeError('broken release')\n")
+        self.refused({"web2py_source": {"path": str(broken)}}, "was not installed", "broken release", "stays current")
+        assert site.ask("/welcome").status == 200
+        assert site.run("ls -A /opt/web2py/releases | grep -c incoming || true").strip() == "0"
+
+    def test_new_versions_switch_under_load_without_a_lost_request(self, served, tmp_path, site):
+        """The framework comes as an archive over HTTP with one more file, the application with another text."""
+        url, archive = served
+        tree = tmp_path / "web2py"
+        shutil.copytree(os.environ["LAB_WEB2PY"], tree)
+        (tree / "gluon/contrib/marker_of_the_next_release.py").write_text("")
+        with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
+            packed.add(tree, "web2py")
+        application = tmp_path / "probe_2"
+        shutil.copytree(PROJECT / "tests/lab/applications/probe_2", application)
+        controller = application / "controllers/default.py"
+        controller.write_text(controller.read_text().replace('"message": "probe"', '"message": "next version"'))
+        applications = [a for a in INVENTORY["web2py_applications"] if a["name"] not in ("probe_2", "admin")]
+        variables = {
+            "web2py_source": {"url": url, "checksum": hashlib.sha256(archive.read_bytes()).hexdigest()},
+            "web2py_applications": [*applications, {"name": "probe_2", "source": {"path": str(application)}}],
+        }
+        site.ask(f"{PROBE}/visits")
+        before = site.run("readlink /opt/web2py/current")
+        runs = []
+        machine = f"--limit={site.machine}"
+        results = load(
+            site, f"{PROBE}/slow/0.02", 4, lambda: runs.append(play(machine, variables=variables)), seconds=1
+        )
+        assert runs[0].status == 0, runs[0].output
+        assert "Reload Apache unless it was restarted just now" not in runs[0].changed_tasks()
+        assert set(results) == {200} and results[200] > 50
+        assert b"next version" in site.ask(f"{PROBE}/index").body
+        assert site.run("ls /opt/web2py/current/gluon/contrib/marker_of_the_next_release.py")
+        assert site.ask(f"{PROBE}/visits").body == b"2", "sessions stay"
+        assert site.run("readlink /opt/web2py/current") != before
+        assert site.run(f"test -d /opt/web2py/{before.strip()} && echo kept").strip() == "kept"
+        back = play(machine)
+        assert back.status == 0, back.output
+        assert site.run("readlink /opt/web2py/current") == before
+        assert b"next version" not in site.ask(f"{PROBE}/index").body
+        assert site.ask(f"{PROBE}/visits").body == b"3"
+
+    def test_an_absent_application_is_gone_but_its_data_is_not(self, site):
+        machine = f"--limit={site.machine}"
+        site.ask(f"{PROBE}/visits")
+        without = [
+            {"name": a["name"], "state": "absent"} if a["name"] == "probe_2" else a
+            for a in INVENTORY["web2py_applications"]
+        ]
+        run = play(machine, variables={"web2py_applications": without})
+        assert run.status == 0, run.output
+        for path in (f"{PROBE}/index", "/probe_2/static/css/probe.css"):
+            assert site.ask(path).status == 404
+        with pytest.raises(AssertionError):
+            site.run("ls -d /opt/web2py/applications/probe_2")
+        assert nothing_changed(play(machine, variables={"web2py_applications": without}))
+        assert play(machine).status == 0
+        assert site.ask(f"{PROBE}/visits").body == b"2"
+
+
+def test_no_secret_is_shown_even_when_everything_is(site):
+    """The most verbose run that writes the password files shows neither a password nor its hash nor a key."""
+    site.run("rm /var/lib/web2py/parameters_443.py")
+    run = play("-vvv", "--diff", f"--limit={site.machine}")
+    assert run.status == 0 and "Set the administrators' passwords" in run.changed_tasks()
+    shown = [secret for secret in ("right horse", "other horse", "$pbkdf2", "sha512)$") if secret in run.output]
+    assert shown == []
+    assert "PRIVATE KEY" not in run.output
+    assert "right horse" not in site.run("journalctl --no-pager"), "neither does the machine's own log"
