@@ -50,6 +50,10 @@ class Outcome:
     problem: str
     tail: list[str]
 
+    @property
+    def verdict(self) -> str:
+        return f"FAILED: {self.problem}" if self.problem else "passed"
+
 
 def gates() -> list[Step]:
     return [
@@ -135,7 +139,10 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
         problems.append(f"stopped after {STEP_LIMIT // 60} minutes")
     elif process.returncode:
         problems.append(f"ended with {process.returncode}")
-    return Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail)
+    outcome = Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail)
+    if prefix:
+        print(f"{prefix}{outcome.verdict} after {seconds:.1f} s", flush=True)
+    return outcome
 
 
 def execute_all(steps: list[Step], environment: Mapping[str, str], jobs: int) -> list[Outcome]:
@@ -162,8 +169,7 @@ def report(outcomes: list[Outcome], seconds: float) -> bool:
             print("".join(outcome.tail), end="")
     print("\nSummary")
     for outcome in outcomes:
-        verdict = f"FAILED: {outcome.problem}" if outcome.problem else "passed"
-        print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {verdict}")
+        print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {outcome.verdict}")
     print(f"  {seconds:6.1f} s  altogether")
     for found in dict.fromkeys((lab.web2py(), lab.web2py(head=True))):
         print(found)
