@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -289,6 +290,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@functools.cache  # an address that cannot be reached is asked once
 def download(archive: Path) -> bool:
     unfinished = archive.with_suffix(".unfinished")
     say(f"fetching {RELEASE_URL}")
