@@ -61,7 +61,12 @@ class Site:
         connection = http.client.HTTPConnection(self.address, 443 if scheme == "https" else 80, timeout=timeout)
         connection.connect()
         if scheme == "https":
-            connection.sock = self.context.wrap_socket(connection.sock, server_hostname=NAME)
+            plain = connection.sock
+            try:
+                connection.sock = self.context.wrap_socket(plain, server_hostname=NAME)
+            except OSError:
+                plain.close()
+                raise
         return connection
 
     def ask(

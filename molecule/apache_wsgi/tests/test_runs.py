@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import tarfile
 import threading
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -48,7 +49,7 @@ class TestOneChangedVariable:
     """Only the site file changes and Apache is reloaded, not restarted."""
 
     # A new one each time, so that the test can be run again on the same machine.
-    variables = {"apache_wsgi_static_max_age": int.from_bytes(os.urandom(2), "big") + 1}
+    variables: ClassVar = {"apache_wsgi_static_max_age": int.from_bytes(os.urandom(2), "big") + 1}
 
     @pytest.fixture(scope="class")
     def run(self):
@@ -130,9 +131,8 @@ def test_an_unsupported_distribution_is_refused(host):
     try:
         run = play(f"--limit={host.backend.host}")
     finally:
-        host.check_output(
-            "rm /etc/os-release; ln -s ../usr/lib/os-release /etc/os-release; mv /root/debian_version /etc/debian_version"
-        )
+        host.check_output("rm /etc/os-release; ln -s ../usr/lib/os-release /etc/os-release")
+        host.check_output("mv /root/debian_version /etc/debian_version")
     assert run.status != 0 and nothing_changed(run)
     assert "unsupported distribution" in run.output and "Debian 12 and 13" in run.output
 

@@ -1,0 +1,92 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The four holes of the usual recipes: open on those, on this very machine, and shut on the deployed site.
+
+A second virtual host follows the web2py book and common how-tos: the stock handler, a path rule that keeps
+administration to HTTPS, and static files by an alias. If web2py or Apache ever close a hole, the first half of its test
+fails and the rule against it can go.
+"""
+
+from __future__ import annotations
+
+import pytest
+from browser import NAME, PROBE
+
+USUAL_PORT = 8088
+USUAL = f"""
+Listen {USUAL_PORT}
+WSGIDaemonProcess usual user=web2py group=web2py display-name=%{{GROUP}}
+<VirtualHost *:{USUAL_PORT}>
+    ServerName {NAME}
+    WSGIProcessGroup usual
+    WSGIScriptAlias / /srv/usual/wsgihandler.py
+    Alias /files/ /srv/usual/applications/
+    <Directory /srv/usual>
+        Require all granted
+    </Directory>
+    <LocationMatch "^/(admin|\\w+/appadmin)(/|$)">
+        SSLRequireSSL
+    </LocationMatch>
+</VirtualHost>
+"""
+
+
+@pytest.fixture(scope="module")
+def usual(host):
+    """The book's site beside ours, in a web2py root of its own that the server may write."""
+    host.check_output(
+        "mkdir -p /srv/usual && cd /srv/usual && for n in gluon handlers scripts web2py.py; do "
+        "ln -sfn /opt/web2py/current/$n $n; done && cp handlers/wsgihandler.py . && "
+        "cp -rL /var/lib/web2py/applications . && cp /var/lib/web2py/parameters_8001.py . && chown -R web2py: . "
+        "&& chmod -R go+rX ."
+    )
+    host.check_output("printf '%%s' %s > /etc/apache2/sites-enabled/usual.conf", USUAL)
+    host.check_output("systemctl restart apache2")
+    yield
+    host.check_output("rm -r /srv/usual /etc/apache2/sites-enabled/usual.conf; systemctl restart apache2")
+
+
+def is_login_page(answer) -> bool:
+    return answer.status == 200 and b'type="password"' in answer.body
+
+
+FORGED = {"X-Forwarded-Proto": "https"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/%2561dmin/default/index", "/admin%5cdefault%5cindex", "/admin%255cdefault%255cindex"]
+)
+def test_another_spelling_of_admin(usual, site, path):
+    other_host = f"{NAME}:8001"
+    assert site.ask("/admin/default/index", headers=FORGED, host=other_host, port=USUAL_PORT).status == 403
+    assert is_login_page(site.ask(path, headers=FORGED, host=other_host, port=USUAL_PORT)), "open as usual"
+    assert site.ask(path, headers=FORGED, host=other_host).status in (400, 403)
+
+
+@pytest.mark.parametrize("path", ["/welcome/%2561ppadmin/index", "/welcome%5cappadmin%5cindex"])
+def test_another_spelling_of_appadmin(usual, site, path):
+    assert site.ask("/welcome/appadmin/index", headers=FORGED, port=USUAL_PORT).status == 403
+    reached = site.ask(path, headers=FORGED, host=f"{NAME}:8001", port=USUAL_PORT)
+    assert reached.status == 303 and "/admin/default/index" in reached["Location"], "open as usual"
+    assert site.ask(path, headers=FORGED, host=f"{NAME}:8001").status in (400, 403)
+
+
+def test_scheme_and_address_from_the_client(usual, site):
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "10.9.8.7"}
+    fooled = site.ask(f"{PROBE}/request_info", headers=headers, port=USUAL_PORT).json()
+    assert fooled["is_https"] is True and fooled["client"] == "10.9.8.7", "open as usual"
+    seen = site.ask(f"{PROBE}/request_info", headers=headers).json()
+    assert seen["is_https"] is False and seen["client"] != "10.9.8.7"
+
+
+def test_the_host_header_chooses_the_password_file(usual, site):
+    chosen = site.ask(f"{PROBE}/request_info", host=f"{NAME}:8001", port=USUAL_PORT).json()
+    assert chosen["port"] == "8001", "open as usual"
+    assert site.ask(f"{PROBE}/request_info", host=f"{NAME}:8001").json()["port"] == "80"
+    assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
+
+
+def test_private_files_through_the_alias(usual, site):
+    leaked = site.ask("/files/probe_2/private/secret.txt", port=USUAL_PORT)
+    assert leaked.status == 200 and b"PRIVATE-FILE-OF-PROBE" in leaked.body, "open as usual"
+    for path in ("/files/probe_2/private/secret.txt", "/probe_2/private/secret.txt"):
+        assert site.ask(path).status in (400, 404)
