@@ -57,8 +57,9 @@ class Site:
     host: object
     cookies: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def connect(self, scheme: str, timeout: float = 60) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(self.address, 443 if scheme == "https" else 80, timeout=timeout)
+    def connect(self, scheme: str, port: int | None = None) -> http.client.HTTPConnection:
+        port = port or (443 if scheme == "https" else 80)
+        connection = http.client.HTTPConnection(self.address, port, timeout=60)
         connection.connect()
         if scheme == "https":
             plain = connection.sock
@@ -80,10 +81,7 @@ class Site:
         port: int | None = None,
     ) -> Answer:
         """Send exactly this path, whatever it is; http.client would only refuse control characters."""
-        with contextlib.closing(self.connect(scheme)) as connection:
-            if port:
-                connection.close()
-                connection = http.client.HTTPConnection(self.address, port, timeout=60)
+        with contextlib.closing(self.connect(scheme, port)) as connection:
             connection._validate_path = lambda url: None
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             if host is not None:

@@ -1,6 +1,5 @@
 # What the scenarios ask web2py itself: how it sees a request, and whether each part of it works behind a front end.
 import hashlib
-import os
 import time
 
 
