@@ -9,7 +9,8 @@ short_description: What is wrong in web2py_admin_passwords
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - Checks ports, duplicates and the form of passwords and hashes, so that a role can refuse them before it changes anything.
+  - Checks ports, duplicates and the form of passwords and hashes,
+    so that a role can refuse them before it changes anything.
 options:
   _input:
     description: The value of C(web2py_admin_passwords).

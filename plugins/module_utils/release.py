@@ -51,6 +51,15 @@ def switch(link: str, target: str) -> None:
     os.replace(temporary, link)
 
 
+def ensure_link(link: str, target: str, check: bool) -> bool:
+    """Make a link to exactly this target; tell whether anything was (or would be) changed."""
+    if link_target(link) == target:
+        return False
+    if not check:
+        switch(link, target)
+    return True
+
+
 def unpack(archive: str, folder: str) -> None:
     """Unpack an archive written by the controller; anything it would not write is refused."""
     with tarfile.open(archive, "r:gz") as members:

@@ -13,6 +13,8 @@ author: web2py.deployment contributors (@web2py)
 description:
   - Puts a web2py release into its own folder below O(home)/releases, read-only and without applications,
     and points the link O(home)/current at it in one atomic step.
+  - Prepares the web2py root O(root) around it, with the folders that web2py would otherwise try to create,
+    and links for web2py's own command line.
   - The source is read, checked and packed on the controller, so that the host needs no network;
     nothing is sent when the host has that release already.
   - A release whose source is missing, incomplete, too old or has the wrong checksum changes nothing on the host.
@@ -29,12 +31,24 @@ options:
     description: Folder of the releases on the host.
     type: path
     default: /opt/web2py
+  root:
+    description: The web2py root as the running web2py sees it.
+    type: path
+    default: /var/lib/web2py
+  logs:
+    description: Folder that web2py's C(logs) link leads to; it is not created here.
+    type: path
+    default: /var/log/web2py
   keep:
     description: How many releases stay on the host, the current one included; at least 1.
     type: int
     default: 3
   user:
-    description: Unprivileged user as whom the import of the new release is tried.
+    description: The service user; the import of a new release is tried as this user.
+    type: str
+    default: web2py
+  group:
+    description: The service group, which may read the web2py root.
     type: str
     default: web2py
 attributes:
@@ -116,6 +130,22 @@ def try_import(path, user):
         )
 
 
+def prepare_root(params, check):
+    """Folders that web2py expects and may not create, and links for `cd /var/lib/web2py; python3 web2py.py …`."""
+    root, group = params["root"], engine.group_id(params["group"])
+    changes = [
+        engine.ensure_folder(root, 0, group, 0o751, check),
+        engine.ensure_folder(os.path.join(root, "applications"), 0, group, 0o751, check),
+        engine.ensure_folder(os.path.join(root, "site-packages"), 0, group, 0o750, check),
+        engine.ensure_folder(os.path.join(root, "deposit"), engine.user_id(params["user"]), group, 0o700, check),
+        engine.ensure_link(os.path.join(root, "logs"), params["logs"], check),
+    ]
+    for name in ("gluon", "handlers", "scripts", "web2py.py"):
+        target = os.path.join(params["home"], "current", name)
+        changes.append(engine.ensure_link(os.path.join(root, name), target, check))
+    return any(changes)
+
+
 def install(folder, final, archive, user):
     with engine.staging(folder) as staged:
         engine.unpack(archive, staged)
@@ -135,8 +165,11 @@ def main():
         argument_spec={
             "source": {"type": "dict", "required": True},
             "home": {"type": "path", "default": "/opt/web2py"},
+            "root": {"type": "path", "default": "/var/lib/web2py"},
+            "logs": {"type": "path", "default": "/var/log/web2py"},
             "keep": {"type": "int", "default": 3},
             "user": {"type": "str", "default": "web2py"},
+            "group": {"type": "str", "default": "web2py"},
             # Set by the action plugin of this name, never by a playbook.
             "_release": {"type": "str"},
             "_archive": {"type": "path"},
@@ -165,17 +198,22 @@ def main():
     names = engine.releases(folder)
     result["removed"] = engine.surplus(names if installed else [params["_release"], *names], params["keep"], stay)
     result["changed"] = result["changed"] or bool(result["removed"])
-    if module.check_mode:
-        module.exit_json(**result)
-    if not installed and not params["_archive"]:
+    if not installed and not params["_archive"] and not module.check_mode:
         module.exit_json(needs_archive=True, **result)
     try:
+        result["changed"] = prepare_root(params, module.check_mode) or result["changed"]
+        if module.check_mode:
+            module.exit_json(**result)
         os.makedirs(folder, mode=0o755, exist_ok=True)
         if not installed:
             install(folder, final, params["_archive"], params["user"])
         if before != target:
             engine.switch(link, target)
-    except (engine.ReleaseError, OSError, KeyError, subprocess.SubprocessError) as error:
+    except KeyError as error:
+        if module.check_mode:
+            module.exit_json(**{**result, "changed": True})
+        module.fail_json(msg=f"{error.args[0]}: create the service user and group first (role web2py does)")
+    except (engine.ReleaseError, OSError, subprocess.SubprocessError) as error:
         module.fail_json(
             msg=f"release {params['_release']} was not installed, {before or 'nothing'} stays current: {error}"
         )

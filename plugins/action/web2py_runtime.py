@@ -1,0 +1,19 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
+
+
+class ActionModule(ReleaseAction):
+    """Controller side of module web2py_runtime."""
+
+    def prepare(self, arguments: dict[str, Any]) -> tuple[str, source.Tree | None]:
+        tree = source.read_directory(str(arguments.get("path")))
+        if not tree.has("wsgi.py"):
+            raise source.SourceError(f"path: {arguments.get('path')} has no wsgi.py")
+        return tree.digest()[:12], tree
