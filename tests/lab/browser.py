@@ -132,16 +132,23 @@ def address_of(machine: str) -> str:
     return next(iter(networks.values()))["IPAddress"]
 
 
-def load(site: Site, path: str, clients: int, during, seconds: float = 0) -> Counter:
-    """Keep this many requests in flight while `during()` runs, and count the answers and the errors by kind.
+def site_of(machine: str, host) -> Site:
+    """The site of one machine, trusting just the certificate that lies there."""
+    certificate = host.file("/etc/ssl/tls_certificate/web2py/fullchain.pem").content_string
+    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host)
+
+
+def load(site: Site | list[Site], path: str, clients: int, during, seconds: float = 0) -> Counter:
+    """Keep this many requests in flight (to each site) during `during()`; count the answers and the errors by kind.
 
     With `seconds`, each client goes on asking until `during()` is over and that time has passed.
     """
+    sites = [site] if isinstance(site, Site) else site
     results: Counter = Counter()
-    ready = threading.Barrier(clients + 1)
+    ready = threading.Barrier(clients * len(sites) + 1)
     over = threading.Event()
 
-    def visitor() -> None:
+    def visitor(site: Site) -> None:
         ready.wait()
         while True:
             try:
@@ -151,7 +158,7 @@ def load(site: Site, path: str, clients: int, during, seconds: float = 0) -> Cou
             if not seconds or over.is_set():
                 return
 
-    threads = [threading.Thread(target=visitor) for _ in range(clients)]
+    threads = [threading.Thread(target=visitor, args=[site]) for site in sites for _ in range(clients)]
     for thread in threads:
         thread.start()
     ready.wait()
@@ -192,6 +199,13 @@ class Run:
 
 
 PROJECT = pathlib.Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+
+
+def machines() -> list[str]:
+    """Names of the machines that this run of the scenario has."""
+    group = os.environ.get("DISTRO") or "docker"
+    listed = subprocess.run(["ansible", group, "--list-hosts"], check=True, capture_output=True, text=True)
+    return [line.strip() for line in listed.stdout.splitlines()[1:]]
 
 
 def play(*arguments: str, variables: dict | None = None) -> Run:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
-
 import pytest
-from browser import Site, address_of
+import testinfra
+from browser import Site, machines, site_of
 
 
 @pytest.fixture
-def site(host):
-    machine = host.backend.host
-    context = ssl.create_default_context(
-        cadata=host.file("/etc/ssl/tls_certificate/web2py/fullchain.pem").content_string
-    )
-    return Site(machine, address_of(machine), context, host)
+def site(host) -> Site:
+    """The site of one machine; a test that takes it runs once for each."""
+    return site_of(host.backend.host, host)
+
+
+@pytest.fixture
+def sites() -> list[Site]:
+    """The sites of all machines, for tests around one run of the playbook."""
+    return [site_of(name, testinfra.get_host(f"docker://{name}")) for name in machines()]
