@@ -68,6 +68,7 @@ options:
     description: With O(state=absent), delete the application's data too. There is no way back.
     type: bool
     default: false
+extends_documentation_fragment: web2py.deployment.release
 attributes:
   check_mode:
     description: Predicts a change from the source alone; nothing is sent.
@@ -172,7 +173,6 @@ def main():
             "group": {"type": "str", "default": "web2py"},
             "keep": {"type": "int", "default": 3},
             "purge": {"type": "bool", "default": False},
-            # Set by the action plugin of this name, never by a playbook.
             "_release": {"type": "str"},
             "_archive": {"type": "path"},
         },

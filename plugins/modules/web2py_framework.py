@@ -51,6 +51,7 @@ options:
     description: The service group, which may read the web2py root.
     type: str
     default: web2py
+extends_documentation_fragment: web2py.deployment.release
 attributes:
   check_mode:
     description: Predicts a change from the source alone; nothing is sent.
@@ -170,7 +171,6 @@ def main():
             "keep": {"type": "int", "default": 3},
             "user": {"type": "str", "default": "web2py"},
             "group": {"type": "str", "default": "web2py"},
-            # Set by the action plugin of this name, never by a playbook.
             "_release": {"type": "str"},
             "_archive": {"type": "path"},
         },

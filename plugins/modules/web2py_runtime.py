@@ -23,6 +23,7 @@ options:
     description: Folder of the releases on the host.
     type: path
     default: /opt/web2py
+extends_documentation_fragment: web2py.deployment.release
 attributes:
   check_mode:
     description: Predicts a change from the folder's contents; nothing is sent.
@@ -62,7 +63,6 @@ def main():
         argument_spec={
             "path": {"type": "path", "required": True},
             "home": {"type": "path", "default": "/opt/web2py"},
-            # Set by the action plugin of this name, never by a playbook.
             "_release": {"type": "str"},
             "_archive": {"type": "path"},
         },

@@ -205,11 +205,12 @@ def test_new_versions_switch_under_load_without_a_lost_request(web_server, tmp_p
     shutil.copytree(PROJECT / "tests/lab/applications/probe_2", application)
     controller = application / "controllers/default.py"
     controller.write_text(controller.read_text().replace('"message": "probe"', '"message": "next version"'))
-    # The archive has no place for two trees: what comes with web2py is taken from the new release, too.
-    others = [a for a in INVENTORY["web2py_applications"] if a["name"] != "probe_2"]
     variables = {
         "web2py_source": {"url": f"{web_server}/web2py.tar.gz", "checksum": checksum},
-        "web2py_applications": [*others, {"name": "probe_2", "source": {"path": str(application)}}],
+        "web2py_applications": [
+            {"name": "probe_2", "source": {"path": str(application)}} if a["name"] == "probe_2" else a
+            for a in INVENTORY["web2py_applications"]
+        ],
     }
     before = [site.run("readlink /opt/web2py/current").strip() for site in sites]
     for site in sites:
