@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import role_readme
@@ -28,6 +28,9 @@ SHIPPED = {
     *("FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.rst", "CONTRIBUTING.md", "LICENSE"),
     *("changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"),
 }
+
+# What the unit tests import besides pytest and ansible-core.
+UNIT_TEST_PACKAGES = ("cryptography==", "hypothesis==", "passlib==", "pyyaml==")
 
 # The pip that ansible-test of the pinned ansible-core puts into its virtual environments.
 PIP = "24.2"
@@ -98,16 +101,8 @@ def refuse_skips() -> None:
         raise GateError("rules of ansible-lint are switched off in " + ", ".join(found))
 
 
-def lint() -> None:
-    steps = (
-        # The lab has linked the working tree there; without it offline linting knows no role of the collection.
-        lambda: run("ansible-lint", "--offline", ANSIBLE_COLLECTIONS_PATH=REPOSITORY / ".ansible" / "collections"),
-        refuse_skips,
-        lambda: run("yamllint", "--strict", "."),
-        lambda: run("ruff", "check", "."),
-        lambda: run("ruff", "format", "--check", "."),
-        lambda: run("antsibull-changelog", "lint"),
-    )
+def every(*steps: Callable[[], object]) -> None:
+    """Take all steps, so that one run shows everything there is to correct; then fail if any has failed."""
     failures = []
     for step in steps:
         try:
@@ -116,6 +111,18 @@ def lint() -> None:
             failures.append(str(error))
     if failures:
         raise GateError("; ".join(failures))
+
+
+def lint() -> None:
+    every(
+        # The lab has linked the working tree there; without it offline linting knows no role of the collection.
+        lambda: run("ansible-lint", "--offline", ANSIBLE_COLLECTIONS_PATH=REPOSITORY / ".ansible" / "collections"),
+        refuse_skips,
+        lambda: run("yamllint", "--strict", "."),
+        lambda: run("ruff", "check", "."),
+        lambda: run("ruff", "format", "--check", "."),
+        lambda: run("antsibull-changelog", "lint"),
+    )
 
 
 def prepare_ansible_test(home: Path) -> None:
@@ -137,13 +144,28 @@ def sanity() -> None:
     home = CACHE / "ansible-test"
     prepare_ansible_test(home)
     with tempfile.TemporaryDirectory() as folder:
-        # A copy, because ansible-test follows no link to a collection. Without what roles copy to hosts: that is no
-        # Ansible content but programs in their own right, with their own style and tests.
+        # A copy, because ansible-test follows no link to a collection.
         target = Path(folder) / COLLECTION
-        content = (file for file in files_of_project() if file.parts[0] in {*SHIPPED, "galaxy.yml"})
-        copy((file for file in content if file.parts[2:3] != ("files",)), target)
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        run("ansible-test", "sanity", "--color", "no", "--python", version, cwd=target, HOME=home)
+
+        def ansible_test(*arguments: str) -> None:
+            version = f"{sys.version_info.major}.{sys.version_info.minor}"
+            run("ansible-test", *arguments, "--color=no", f"--python={version}", cwd=target, HOME=home)
+
+        def content() -> None:
+            # Without what roles copy to hosts: those are programs in their own right, with their own style and tests.
+            files = (file for file in files_of_project() if file.parts[0] in {*SHIPPED, "galaxy.yml"})
+            copy((file for file in files if file.parts[2:3] != ("files",)), target)
+            ansible_test("sanity")
+
+        def units() -> None:
+            """The unit tests again, with the loader and the environment that ansible-test gives any collection."""
+            copy(files_of_project(), target)
+            pins = (REPOSITORY / "tests" / "lab" / "requirements.txt").read_text().splitlines()
+            needed = [pin for pin in pins if pin.lower().startswith(UNIT_TEST_PACKAGES)]
+            (target / "tests" / "unit" / "requirements.txt").write_text("\n".join(needed))
+            ansible_test("units", "--venv", "--requirements")
+
+        every(content, units)
 
 
 def readme(write: bool) -> None:
@@ -211,7 +233,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     gates = parser.add_subparsers(dest="gate", required=True)
     gates.add_parser("lint", help="ansible-lint, yamllint, ruff, changelog fragments")
-    gates.add_parser("sanity", help="ansible-test sanity")
+    gates.add_parser("sanity", help="ansible-test sanity and units")
     gates.add_parser("readme", help="README.md of every role is current").add_argument(
         "--write", action="store_true", help="write them instead"
     )

@@ -104,7 +104,7 @@ def play(collection: Path, variables: dict, *arguments: str, **options: object) 
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
         "ANSIBLE_NOCOLOR": "1",
     }
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.json", "play.yml", *arguments]
+    command = [sys.executable, "-m", "ansible.cli.playbook", "-i", "inventory.json", "play.yml", *arguments]
     done = subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=120
     )

@@ -375,7 +375,7 @@ def run_action(folder: Path, certificates: list[dict[str, Any]], *arguments: str
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    command = [sys.executable, "-m", "ansible", "playbook", "-vvv", "-i", "localhost,", "play.yml", *arguments]
+    command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "localhost,", "play.yml", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
@@ -388,7 +388,7 @@ def test_a_play_reads_a_key_from_ansible_vault_and_shows_nothing_of_it(tmp_path:
     (tmp_path / "cert.pem").write_bytes(soon.pem)
     (tmp_path / "cert.key").write_bytes(soon.key_pem())
     (tmp_path / "password").write_text("vault password")
-    vault = [sys.executable, "-m", "ansible", "vault", "encrypt", "--vault-password-file=password", "cert.key"]
+    vault = [sys.executable, "-m", "ansible.cli.vault", "encrypt", "--vault-password-file=password", "cert.key"]
     subprocess.run(vault, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "cert.key").read_text().startswith("$ANSIBLE_VAULT")
     certificate = {

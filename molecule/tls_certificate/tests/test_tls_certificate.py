@@ -113,7 +113,7 @@ def apply(
     extra.write_text(json.dumps(variables))
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "ansible", "playbook", str(SCENARIO / playbook)),
+            *(sys.executable, "-m", "ansible.cli.playbook", str(SCENARIO / playbook)),
             *("--limit", ",".join(groups()), "--extra-vars", f"@{extra}", *arguments),
         ],
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **(environment or {})},
