@@ -16,6 +16,7 @@ STANDARD_FILES = (
     "meta/argument_specs.yml",
     "meta/example.yml",
     "meta/main.yml",
+    "tasks/deploy.yml",
     "tasks/main.yml",
     "tasks/validate.yml",
 )
@@ -71,8 +72,8 @@ def test_validation_alone_takes_the_same_variables(role: Path) -> None:
 
 
 def test_validation_comes_first_and_catches_misspelled_variables(role: Path) -> None:
-    (first, *_others) = load(role, "tasks/main.yml")
-    assert first["ansible.builtin.import_tasks"] == "validate.yml"
+    imported = [task.get("ansible.builtin.import_tasks") for task in load(role, "tasks/main.yml")]
+    assert imported == ["validate.yml", "deploy.yml"]
     checks = [task.get("web2py.deployment.validate_role_variables") for task in load(role, "tasks/validate.yml")]
     assert [check["role"].rpartition(".")[2] for check in checks if check] == [role.name]
 
