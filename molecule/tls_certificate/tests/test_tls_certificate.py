@@ -218,6 +218,7 @@ def test_the_authority_is_one_and_protected() -> None:
 def test_check_mode_reports_no_change_where_none_is_needed() -> None:
     run = succeed(apply("--check", "--diff"))
     assert run.changed == {0}, run.output
+    assert "RUNNING HANDLER" not in run.output
 
 
 def test_one_certificate_costs_few_tasks() -> None:
@@ -241,6 +242,7 @@ def test_a_certificate_that_runs_out_is_renewed_and_loaded() -> None:
     assert {machine.name: machine.serial("www") for machine in MACHINES} == short
     renewed = succeed(apply(**certificates(www={})))
     assert 0 not in renewed.changed
+    assert "RUNNING HANDLER [Hear of a changed certificate]" in renewed.output
     assert predicted.counts == renewed.counts
     for machine in MACHINES:
         assert machine.serial("www") != short[machine.name]
