@@ -14,7 +14,7 @@ import threading
 
 import pytest
 import yaml
-from browser import PROBE, PROJECT, closed_port, load, play
+from browser import NAME, PROBE, PROJECT, closed_port, load, play
 
 MAXIMUM_TASKS = 60
 INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/web2py_web.yml").read_text())
@@ -47,12 +47,13 @@ MAX_AGE = int.from_bytes(os.urandom(2), "big") + 1
 
 @pytest.fixture(scope="module")
 def one_change():
-    yield play("--diff", variables={"apache_wsgi_static_max_age": MAX_AGE})
+    variables = {"apache_wsgi_static_max_age": MAX_AGE, "apache_wsgi_administration_over_http": "redirect"}
+    yield play("--diff", variables=variables)
     assert play().status == 0
 
 
-class TestOneChangedVariable:
-    """Only the site file changes, and Apache is reloaded, not restarted."""
+class TestOneChange:
+    """A change of two settings changes only the site file, and Apache is reloaded, not restarted."""
 
     def test_nothing_else_is_done(self, one_change):
         assert one_change.status == 0, one_change.output
@@ -62,6 +63,10 @@ class TestOneChangedVariable:
     def test_it_is_in_force(self, one_change, site):
         answer = site.ask("/welcome/static/css/bootstrap.min.css")
         assert answer["Cache-Control"] == f"public, max-age={MAX_AGE}"
+        for path in ("/admin", "/admin/default/site", "/welcome/appadmin/index"):
+            redirected = site.ask(path)
+            assert (redirected.status, redirected["Location"]) == (302, f"https://{NAME}{path}")
+        assert site.ask("/welcome/%2561ppadmin/index").status == 400, "no other spelling is redirected to"
 
     def test_check_mode_predicts_the_way_back(self, one_change):
         assert play("--check").changed_tasks() == ["Configure the site"]
@@ -241,9 +246,11 @@ def test_an_absent_application_is_gone_and_comes_back_with_its_data(sites):
         {"name": a["name"], "state": "absent"} if a["name"] == "probe_2" else a
         for a in INVENTORY["web2py_applications"]
     ]
-    run = play(variables={"web2py_applications": absent})
+    run = play(variables={"web2py_applications": absent, "web2py_administration": "disabled"})
     assert run.status == 0, run.output
     for site in sites:
+        for path in ("/admin", "/admin/default/index", "/welcome/appadmin", "/welcome/appadmin/index"):
+            assert site.ask(path, "https").status == site.ask(path).status == 404, "administration is off"
         for path in (f"{PROBE}/index", "/probe_2/static/css/probe.css"):
             assert site.ask(path).status == 404
         site.run("test ! -e /opt/web2py/applications/probe_2 -a ! -L /var/lib/web2py/applications/probe_2")
