@@ -61,7 +61,11 @@ def ensure_link(link: str, target: str, check: bool) -> bool:
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Unpack an archive written by the controller; anything it would not write is refused."""
+    """Unpack an archive written by the controller; anything it would not write is refused.
+
+    Links are made last, so that no file can be written through one.
+    """
+    links = []
     with tarfile.open(archive, "r:gz") as members:
         for member in members:
             if member.name.startswith("/") or ".." in member.name.split("/") or not (member.isfile() or member.issym()):
@@ -69,7 +73,7 @@ def unpack(archive: str, folder: str) -> None:
             path = os.path.join(folder, member.name)
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             if member.issym():
-                os.symlink(member.linkname, path)
+                links.append((member.linkname, path))
                 continue
             source = members.extractfile(member)
             with open(path, "xb") as target:
@@ -77,6 +81,8 @@ def unpack(archive: str, folder: str) -> None:
                     shutil.copyfileobj(source, target)
             os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
             os.utime(path, (member.mtime, member.mtime))
+    for target, path in links:
+        os.symlink(target, path)
 
 
 def releases(folder: str) -> list[str]:

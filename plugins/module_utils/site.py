@@ -40,15 +40,22 @@ def writable_error(writable: Any) -> str | None:
     return None
 
 
+def entries(value: Any) -> list[Mapping[str, Any]]:
+    """The dictionaries of a list; a type mistake elsewhere in it has its own message from the argument spec."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+
+
 def application_errors(applications: Sequence[Mapping[str, Any]]) -> list[str]:
     """All that is wrong in `web2py_applications`, one message each."""
     errors = []
     seen = set()
-    for item in applications:
+    for item in entries(applications):
         name = item.get("name")
         wrong = name_error(name) or writable_error(item.get("writable"))
         if wrong:
             errors.append(wrong)
+        elif not isinstance(item.get("exposed", True), bool):
+            errors.append(f"application {name!r}: exposed is {item['exposed']!r}, allowed are true and false")
         elif name in seen:
             errors.append(f"application {name!r} is listed twice; each name may be there once")
         elif present(item) and not item.get("source") and name not in BUNDLED:
@@ -62,7 +69,7 @@ def application_errors(applications: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def frontend_applications(applications: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the applications that the web server exposes."""
-    return [str(item["name"]) for item in applications if present(item) and item.get("exposed", True)]
+    return [str(item["name"]) for item in entries(applications) if present(item) and item.get("exposed", True)]
 
 
 def default_application(applications: Sequence[Mapping[str, Any]]) -> str:
@@ -76,6 +83,8 @@ def port_errors(ports: Mapping[str, Any]) -> list[str]:
     errors = []
     seen: dict[int, str] = {}
     for variable, port in ports.items():
+        # `-e some_port=8080` on the command line gives text.
+        port = int(port) if isinstance(port, str) and port.isascii() and port.isdecimal() else port
         if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
             errors.append(f"{variable}: found {port!r}, allowed are the ports 1 to 65535")
         elif port in seen:
@@ -85,11 +94,11 @@ def port_errors(ports: Mapping[str, Any]) -> list[str]:
     return errors
 
 
-def admin_password_errors(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def admin_password_errors(passwords: Sequence[Mapping[str, Any]]) -> list[str]:
     """All that is wrong in `web2py_admin_passwords`; a message never repeats a password."""
     errors = []
     seen = set()
-    for item in entries:
+    for item in entries(passwords):
         port = item.get("port")
         errors += port_errors({"port in web2py_admin_passwords": port})
         if port in seen:
@@ -98,8 +107,8 @@ def admin_password_errors(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         given = [key for key in ("password", "password_hash") if item.get(key)]
         if present(item) and len(given) != 1:
             errors.append(f"web2py_admin_passwords: port {port} needs exactly one of password and password_hash")
-        elif item.get("password") and not 8 <= len(item["password"]) <= 1024:
-            errors.append(f"web2py_admin_passwords: the password of port {port} must have 8 to 1024 characters")
+        elif item.get("password") and not (isinstance(item["password"], str) and 8 <= len(item["password"]) <= 1024):
+            errors.append(f"web2py_admin_passwords: the password of port {port} must be a text of 8 to 1024 characters")
         elif item.get("password_hash") and not PASSWORD_HASH.fullmatch(item["password_hash"]):
             errors.append(
                 f"web2py_admin_passwords: the password_hash of port {port} must have the form "
@@ -111,11 +120,25 @@ def admin_password_errors(entries: Sequence[Mapping[str, Any]]) -> list[str]:
 def host_name_errors(names: Sequence[Any], variable: str) -> list[str]:
     """Entries that are neither a DNS name nor an IP address."""
     errors = [] if names else [f"{variable}: found an empty list, at least one DNS name or IP address is needed"]
+    if names and ":" in str(names[0]) and _is_address(names[0]):
+        errors.append(f"{variable}: found {names[0]!r} as the first name, which must be a DNS name or an IPv4 address")
     for name in names:
         if not _is_address(name) and not (
             isinstance(name, str) and len(name) < 254 and all(HOST_LABEL.fullmatch(label) for label in name.split("."))
         ):
             errors.append(f"{variable}: found {name!r}, allowed are DNS names without a port, and IP addresses")
+    return errors
+
+
+def proxy_errors(proxies: Any) -> list[str]:
+    """Entries of `web2py_trusted_proxies` that the runtime package would refuse at its start."""
+    errors = []
+    for proxy in proxies:
+        try:
+            if proxy != "unix":
+                ipaddress.ip_network(str(proxy))
+        except ValueError as error:
+            errors.append(f"web2py_trusted_proxies: {error}; allowed are IP addresses, networks (10.0.0.0/8) and unix")
     return errors
 
 

@@ -109,17 +109,6 @@ def _check_name(origin: str, name: str) -> str:
     return clean
 
 
-def _check_link(origin: str, name: str, target: str) -> None:
-    """A link may point only inside its own top folder: `static/x` must never lead out of `static`."""
-    resolved = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    top = name.split("/", 1)[0]
-    if target.startswith("/") or "/" not in name or not resolved.startswith(top + "/"):
-        raise SourceError(
-            f"{origin} holds the symbolic link {name} -> {target}, which leaves the folder {top!r}; "
-            "replace the link by the file that it means"
-        )
-
-
 def _ignored(name: str) -> bool:
     return any(_IGNORED_NAMES.match(part) for part in name.split("/"))
 
@@ -398,9 +387,35 @@ def application(tree: Tree, name: str, bundled: bool) -> Tree:
 
 
 def _check_links(tree: Tree) -> None:
-    for name, entry in tree.entries.items():
-        if entry.link is not None:
-            _check_link(tree.origin, name, entry.link)
+    """A link may lead only to files of its own top folder: `static/x` never out of `static`.
+
+    No path may pass through another link, neither a link's target nor the place of any file: only then does what the
+    names say hold on the disk, too.
+    """
+    links = {name for name, entry in tree.entries.items() if entry.link is not None}
+
+    def through_link(parts: list[str]) -> bool:
+        return any("/".join(parts[:end]) in links for end in range(1, len(parts) + 1))
+
+    for name in tree.entries:
+        if through_link(name.split("/")[:-1]):
+            raise SourceError(f"{tree.origin} holds {name}, which lies below a symbolic link; no release is made of it")
+    for name in links:
+        target = str(tree.entries[name].link)
+        walked = name.split("/")[:-1]
+        top = walked[:1]
+        outside = target.startswith("/") or not walked
+        for part in target.split("/"):
+            if part == "..":
+                walked = walked[:-1]
+            elif part not in ("", "."):
+                walked = [*walked, part]
+            outside = outside or walked[:1] != top or through_link(walked)
+        if outside:
+            raise SourceError(
+                f"{tree.origin} holds the symbolic link {name} -> {target}, which leaves its folder or passes through "
+                "another link; replace it by the file that it means"
+            )
 
 
 def packed(tree: Tree) -> str:

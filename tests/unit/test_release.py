@@ -276,3 +276,47 @@ class TestHost:
         assert current in stay and len(stay) == min(keep, len(names))
         others = [name for name in names if name != current]
         assert [name for name in stay if name != current] == others[: len(stay) - 1], "the newest stay"
+
+
+def chain_of_links(member_target):
+    def link(member):
+        member.type, member.linkname = tarfile.SYMTYPE, member_target
+
+    return link
+
+
+def test_a_chain_of_links_cannot_lead_out(tmp_path):
+    """By its words, `static/e` ends in the tree; on the disk, through `static/d`, it ends in /etc."""
+    path = tar_of(
+        tmp_path / "evil.w2p",
+        {
+            "controllers/a.py": b"",
+            "static/0/keep": b"",
+            "static/1/2/3/d": chain_of_links("../../../0"),
+            "static/e": chain_of_links("1/2/3/d/../../etc"),
+        },
+    )
+    with pytest.raises(source.SourceError, match="passes through another link"):
+        source.application(source.read_path(path), "evil", bundled=False)
+
+
+def test_no_file_lies_below_a_link(tmp_path):
+    path = tar_of(
+        tmp_path / "evil.w2p",
+        {"controllers/a.py": b"", "static/e": chain_of_links("."), "static/e/file": b""},
+    )
+    with pytest.raises(source.SourceError, match="below a symbolic link"):
+        source.application(source.read_path(path), "evil", bundled=False)
+
+
+def test_the_host_writes_no_file_through_a_link(tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        link = tarfile.TarInfo("x/link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
+        archive.addfile(link)
+        archive.addfile(tarfile.TarInfo("x/link/file"))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "release").mkdir()
+    with pytest.raises(OSError):
+        release.unpack(str(tmp_path / "a.tar.gz"), str(tmp_path / "release"))
+    assert list((tmp_path / "outside").iterdir()) == []

@@ -33,6 +33,7 @@ def test_all_other_names_are_refused(name):
         ([{}], ["None"]),
         ([{"name": "shop"}], ["'shop' has no source"]),
         ([{"name": "welcome"}, {"name": "welcome", "state": "absent"}], ["'welcome' is listed twice"]),
+        ([{"name": "welcome", "exposed": "false"}], ["'welcome'", "exposed", "'false'"]),
         ([{"name": "welcome", "writable": ["controllers"]}], ["'controllers'", "writable"]),
         ([{"name": "welcome", "writable": ["../x"]}], ["'../x'"]),
     ],
@@ -69,13 +70,13 @@ def test_what_is_exposed_and_what_answers_the_root():
     assert site.default_application([{"name": "admin"}]) == ""
 
 
-@pytest.mark.parametrize("port", [0, 65536, -1, "80", True, None, 80.0])
+@pytest.mark.parametrize("port", [0, 65536, -1, "http", "0", True, None, 80.0])
 def test_no_port(port):
     assert "1 to 65535" in site.port_errors({"some_port": port})[0]
 
 
 def test_ports():
-    assert site.port_errors({"a": 1, "b": 65535}) == []
+    assert site.port_errors({"a": 1, "b": 65535, "from the command line": "80"}) == []
     assert "which a uses" in site.port_errors({"a": 80, "b": 80})[0]
 
 
@@ -87,6 +88,7 @@ def test_no_host_name(name):
 def test_host_names():
     assert site.host_name_errors(["www.example.org", "localhost", "192.0.2.1", "2001:db8::1"], "names") == []
     assert "empty" in site.host_name_errors([], "names")[0]
+    assert "first name" in site.host_name_errors(["::1", "localhost"], "names")[0]
     assert site.subject_alt_names(["a.example", "192.0.2.1", "::1"]) == ["DNS:a.example", "IP:192.0.2.1", "IP:::1"]
     assert [site.url_host(name) for name in ("a.example", "::1")] == ["a.example", "[::1]"]
 
@@ -99,6 +101,7 @@ def test_host_names():
         ({"port": 443, "password": "seven77"}, "8 to 1024"),
         ({"port": 443, "password_hash": "sha512$x$y"}, "pbkdf2("),
         ({"port": 443, "password_hash": 'pbkdf2(1,1,sha512)$a$0"\nimport os'}, "pbkdf2("),
+        ({"port": 443, "password": 1234567890}, "text of 8 to 1024"),
         ({"port": 0, "password": "long enough"}, "1 to 65535"),
     ],
 )
@@ -113,6 +116,17 @@ def test_administrators_passwords_without_a_fault():
     entries = [{"port": 443, "password_hash": made}, {"port": 80, "state": "absent"}]
     assert site.admin_password_errors(entries) == []
     assert "twice" in site.admin_password_errors([*entries, {"port": 80, "state": "absent"}])[0]
+
+
+def test_trusted_proxies():
+    assert site.proxy_errors(["10.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"]) == []
+    assert "host bits" in site.proxy_errors(["10.0.0.1/8"])[0]
+
+
+@pytest.mark.parametrize("value", ["welcome", ["welcome"], None, 5, {"name": "welcome"}])
+def test_mistaken_types_are_left_to_the_argument_specs(value):
+    assert site.application_errors(value) == site.frontend_applications(value) == []
+    assert site.admin_password_errors(value) == []
 
 
 class TestPasswordHash:
