@@ -45,7 +45,7 @@ def test_check_mode_on_the_finished_machine_predicts_no_change():
 MAX_AGE = int.from_bytes(os.urandom(2), "big") + 1
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def one_change():
     variables = {"apache_wsgi_static_max_age": MAX_AGE, "apache_wsgi_administration_over_http": "redirect"}
     yield play("--diff", variables=variables)
