@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web2py_runtime import handler
+from web2py_runtime import handler, policy
 from web2py_runtime.handler import Settings, SettingsError, TrustedProxies, parse_settings
 
 PROXIES = parse_settings({"trusted_proxies": ["127.0.0.1", "::1", "10.0.0.0/24", "unix"]}, "test").trusted_proxies
@@ -42,6 +42,7 @@ def test_a_peer_nobody_trusts_states_nothing_about_itself(
         HTTP_X_FORWARDED_FOR=forwarded_for,
         HTTP_X_FORWARDED_PROTO=proto,
         HTTP_X_FORWARDED_HOST=other,
+        HTTP_X_FORWARDED_PORT="8001",
         HTTP_FORWARDED=other,
         HTTP_X_REAL_IP=other,
         HTTP_PROXY=other,
@@ -95,7 +96,36 @@ def test_a_peer_without_an_address_is_unknown_unless_its_socket_is_trusted(peer:
 def test_a_server_that_gives_no_peer_at_all() -> None:
     environ: dict[str, Any] = {}
     handler.resolve_forwarding(environ, TrustedProxies())
-    assert environ == {"REMOTE_ADDR": UNKNOWN, "wsgi.url_scheme": "http"}
+    assert environ == {"REMOTE_ADDR": UNKNOWN, "wsgi.url_scheme": "http", "SERVER_PORT": "80"}
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "proto", "port"),
+    [
+        ("127.0.0.1", "8443", "https", "8443"),
+        ("127.0.0.1", "8001, 443", "https", "443"),
+        ("127.0.0.1", "", "https", "8000"),
+        ("127.0.0.1", "65536", "https", "8000"),
+        ("127.0.0.1", "0", "https", "8000"),
+        ("127.0.0.1", "+443", "https", "8000"),
+        ("127.0.0.1", "../443", "https", "8000"),
+        ("127.0.0.1", "\u0664\u0664\u0663", "https", "8000"),
+        ("203.0.113.7", "443", "https", "8000"),
+        ("", "8443", "https", "8443"),
+        ("", "", "https", "443"),
+        ("", "x", "http", "80"),
+        ("unix:/run/web2py.sock", "8443", "https", "80"),
+    ],
+)
+def test_the_port_is_never_a_clients_choice(peer: str, header: str, proto: str, port: str) -> None:
+    environ = resolve(
+        REMOTE_ADDR=peer,
+        SERVER_PORT="8000",
+        HTTP_X_FORWARDED_FOR="198.51.100.1",
+        HTTP_X_FORWARDED_PORT=header,
+        HTTP_X_FORWARDED_PROTO=proto,
+    )
+    assert environ["SERVER_PORT"] == port
 
 
 @pytest.mark.parametrize(
@@ -219,6 +249,34 @@ def test_the_health_path_does_not_reach_web2py_unless_it_is_switched_off() -> No
     assert ask(Settings(), PATH_INFO="/healthz/")[1] == b"web2py"
 
 
+@pytest.mark.parametrize(
+    ("peer", "header", "allowed"),
+    [
+        ("127.0.0.1", {}, True),
+        ("::1", {}, True),
+        ("127.0.0.1", {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
+        ("127.0.0.1", {"HTTP_FORWARDED": "for=127.0.0.1"}, False),
+        ("192.0.2.1", {}, False),
+        ("192.0.2.1", {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
+        ("", {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
+    ],
+)
+def test_administration_from_this_host_needs_a_peer_that_forwards_nothing(
+    peer: str, header: dict[str, str], allowed: bool
+) -> None:
+    decisions: list[int | None] = []
+
+    def web2py(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        decisions.append(policy._access.get().refusal("admin", "default", "index"))
+        start_response("200 OK", [])
+        return []
+
+    settings = parse_settings({"administration": "loopback", "trusted_proxies": ["unix"]}, "test")
+    environ = {"PATH_INFO": "/", "REMOTE_ADDR": peer, "wsgi.url_scheme": "http", **header}
+    handler.guard(web2py, settings)(environ, lambda *_: None)
+    assert decisions == [None if allowed else 403]
+
+
 # Settings
 
 
@@ -251,6 +309,10 @@ def test_a_settings_file(tmp_path: Path) -> None:
         ({"trusted_proxies": ["proxy.example"]}, "an entry of trusted_proxies", "'proxy.example'"),
         ({"trusted_proxies": ["10.0.0.1/24"]}, "an entry of trusted_proxies", "'10.0.0.1/24'"),
         ({"trusted_proxies": [1]}, "an entry of trusted_proxies", "1"),
+        ({"applications": "welcome"}, "applications", "'welcome'"),
+        ({"applications": [1]}, "applications", "[1]"),
+        ({"administration": "on"}, "administration", "'on'"),
+        ({"administration": True}, "administration", "True"),
     ],
 )
 def test_an_error_names_the_file_the_setting_and_what_was_found(values: Any, name: str, found: str) -> None:

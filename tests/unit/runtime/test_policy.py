@@ -30,6 +30,38 @@ def test_administration(action: tuple[str, str, str]) -> None:
     assert Access.of({**granted, "WEB2PY_APPLICATIONS": "other"}).refusal(*action) == 404
 
 
+@pytest.mark.parametrize("action", ADMINISTRATION)
+@pytest.mark.parametrize(
+    ("setting", "scheme", "local", "status"),
+    [
+        ("off", "https", True, 404),
+        ("https", "http", True, 403),
+        ("https", "https", False, None),
+        ("loopback", "http", True, None),
+        ("loopback", "http", False, 403),
+        ("loopback", "https", False, None),
+    ],
+)
+def test_administration_by_the_settings_whatever_the_environ_says(
+    action: tuple[str, str, str], setting: str, scheme: str, local: bool, status: int | None
+) -> None:
+    for word in ("off", "https", "loopback"):
+        environ = {"wsgi.url_scheme": scheme, "WEB2PY_ADMINISTRATION": word}
+        assert Access.of(environ, administration=setting, local=local).refusal(*action) == status
+
+
+def test_no_environ_grants_what_only_settings_can() -> None:
+    access = Access.of({"WEB2PY_ADMINISTRATION": "loopback", "wsgi.url_scheme": "http"}, local=True)
+    assert access.refusal("admin", "default", "index") == 404
+
+
+def test_applications_of_the_settings_replace_those_of_the_environ() -> None:
+    access = Access.of({"WEB2PY_APPLICATIONS": "one"}, applications=frozenset({"two"}))
+    assert access.refusal("one", "default", "index") == 404
+    assert access.refusal("two", "default", "index") is None
+    assert Access.of({}, applications=frozenset()).refusal("one", "default", "index") == 404
+
+
 @given(st.lists(names), names, names, names)
 def test_only_exposed_applications_are_reached(
     exposed: list[str], application: str, controller: str, function: str

@@ -54,6 +54,8 @@ class Settings:
     framework: str = "/opt/web2py/current"
     trusted_proxies: TrustedProxies = TrustedProxies()
     health_path: str | None = "/healthz"
+    applications: frozenset[str] | None = None
+    administration: str | None = None
 
 
 def load_settings(path: str) -> Settings:
@@ -98,7 +100,16 @@ def parse_settings(values: Any, source: str) -> Settings:
         except ValueError as error:
             raise reject("an entry of trusted_proxies", proxy, 'IP addresses, networks and "unix"') from error
     trusted = TrustedProxies(tuple(networks), "unix" in proxies)
-    return Settings(**{**values, "trusted_proxies": trusted})
+    applications = values.get("applications")
+    if applications is not None:
+        if not isinstance(applications, list) or not all(isinstance(name, str) for name in applications):
+            raise reject("applications", applications, "a list of names, or null for what the front end says")
+        applications = frozenset(applications)
+    administration = values.get("administration")
+    if administration not in (None, *policy.ADMINISTRATION):
+        allowed = f"{', '.join(policy.ADMINISTRATION)}, or null for what the front end says"
+        raise reject("administration", administration, allowed)
+    return Settings(**{**values, "trusted_proxies": trusted, "applications": applications})
 
 
 def request_path(environ: Environ) -> str:
@@ -154,17 +165,31 @@ def encrypted(environ: Environ) -> bool:
     return environ.get(scheme) == "https"
 
 
-def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> None:
-    """Settle client and scheme, then drop every forwarding header: web2py would believe a client's own."""
+def last_entry(header: str) -> str:
+    return header.rpartition(",")[2].strip()
+
+
+def is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
+
+
+def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> bool:
+    """Settle client, scheme and port, then drop every forwarding header: web2py would believe a client's own.
+
+    Return whether any of them was there.
+    """
     forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
-    forwarded_proto = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
-    for name in [name for name in environ if is_forwarding(name)]:
+    forwarded_proto = last_entry(environ.get("HTTP_X_FORWARDED_PROTO", "")).lower()
+    forwarded_port = last_entry(environ.get("HTTP_X_FORWARDED_PORT", ""))
+    forwarding = [name for name in environ if is_forwarding(name)]
+    for name in forwarding:
         del environ[name]
 
     peer_name = environ.get("REMOTE_ADDR", "")
     peer = parse_address(peer_name)
     https = encrypted(environ)
-    if trusted.trust(peer) if peer else trusted.unix and not peer_name:
+    believed = trusted.trust(peer) if peer else trusted.unix and not peer_name
+    if believed:
         client = forwarded_client(forwarded_for, peer, trusted)
         environ["REMOTE_ADDR"] = str(client or UNKNOWN_CLIENT)
         for name in ("REMOTE_HOST", "REMOTE_PORT"):
@@ -178,6 +203,14 @@ def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> None:
     environ.pop("HTTPS", None)
     if https:
         environ["HTTPS"] = "on"
+
+    # web2py takes the administrator's password from parameters_<port>.py.
+    if believed and is_port(forwarded_port):
+        environ["SERVER_PORT"] = forwarded_port
+    elif peer is None:
+        # A Unix socket has no port; gunicorn then makes one of what the client wrote into its Host header.
+        environ["SERVER_PORT"] = "443" if https else "80"
+    return bool(forwarding)
 
 
 def load_web2py(settings: Settings) -> WSGIApplication:
@@ -225,8 +258,15 @@ def guard(wsgibase: WSGIApplication, settings: Settings) -> WSGIApplication:
         if path == settings.health_path:
             return plain_answer(environ, start_response, "200 OK", b"ok\n")
         environ.update(SCRIPT_NAME="", PATH_INFO=path)
-        resolve_forwarding(environ, settings.trusted_proxies)
-        with policy.granted(policy.Access.of(environ)):
+        forwarded = resolve_forwarding(environ, settings.trusted_proxies)
+        client = parse_address(environ["REMOTE_ADDR"])
+        access = policy.Access.of(
+            environ,
+            applications=settings.applications,
+            administration=settings.administration,
+            local=client is not None and client.is_loopback and not forwarded,
+        )
+        with policy.granted(access):
             return wsgibase(environ, start_response)
 
     return application

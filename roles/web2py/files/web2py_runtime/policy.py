@@ -19,24 +19,34 @@ from typing import Any
 ADMINISTRATION_KEY = "WEB2PY_ADMINISTRATION"
 APPLICATIONS_KEY = "WEB2PY_APPLICATIONS"
 
+# Who may administer: nobody, whoever comes encrypted, or also a client of this host that no proxy stands for.
+ADMINISTRATION = ("off", "https", "loopback")
+
 
 @dataclass(frozen=True)
 class Access:
     """What the front end that took a request lets it reach."""
 
-    administration: bool = False
+    administration: str = "off"
     encrypted: bool = False
+    local: bool = False
     applications: frozenset[str] | None = None
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> Access:
-        """Read the front end's keys; anything but the exact word `https` leaves administration off."""
+    def of(
+        cls,
+        environ: Mapping[str, Any],
+        applications: frozenset[str] | None = None,
+        administration: str | None = None,
+        local: bool = False,
+    ) -> Access:
+        """Take what the settings say, else the front end's keys, of which only the exact word `https` grants."""
         names = environ.get(APPLICATIONS_KEY)
-        return cls(
-            administration=environ.get(ADMINISTRATION_KEY) == "https",
-            encrypted=environ.get("wsgi.url_scheme") == "https",
-            applications=None if names is None else frozenset(filter(None, map(str.strip, names.split(",")))),
-        )
+        if applications is None and names is not None:
+            applications = frozenset(filter(None, map(str.strip, names.split(","))))
+        if administration is None:
+            administration = "https" if environ.get(ADMINISTRATION_KEY) == "https" else "off"
+        return cls(administration, environ.get("wsgi.url_scheme") == "https", local, applications)
 
     def refusal(self, application: str | None, controller: str | None, function: str | None) -> HTTPStatus | None:
         """Return the status that refuses this action, or None where it is allowed."""
@@ -44,9 +54,9 @@ class Access:
             return HTTPStatus.NOT_FOUND
         # Of every controller, web2py answers the function _TEST: it runs the doctests, for admin's test page.
         if application == "admin" or controller == "appadmin" or function == "_TEST":
-            if not self.administration:
+            if self.administration == "off":
                 return HTTPStatus.NOT_FOUND
-            if not self.encrypted:
+            if not (self.encrypted or (self.administration == "loopback" and self.local)):
                 return HTTPStatus.FORBIDDEN
         return None
 
