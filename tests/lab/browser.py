@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -32,6 +33,47 @@ SECRETS = (
     b"BEGIN PRIVATE KEY",
     b"[forms]",
 )
+# What a client may claim of a connection that was plain.
+FORGED = {"X-Forwarded-Proto": "https"}
+
+PROJECT = pathlib.Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+# Paths as they go over the wire, one a line.
+HOSTILE, ADMINISTRATION = (
+    (PROJECT / "molecule/shared/frontend" / name).read_text().splitlines()
+    for name in ("hostile_paths.txt", "administration_paths.txt")
+)
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What the shared tests have to know of a front end."""
+
+    web_server: str  # its unit
+    web2py: str  # the unit whose processes run web2py
+    configuration: str  # the folder of the web server's configuration
+    reload_web2py: str  # the command
+    # What the command line of a process that runs web2py holds, where the unit has others, too.
+    mark: str = ""
+
+
+FRONT_ENDS = {
+    "apache_wsgi": FrontEnd(
+        "apache2.service", "apache2.service", "/etc/apache2", "touch /opt/web2py/runtime/wsgi.py", "(wsgi:web2py)"
+    ),
+    "apache_proxy": FrontEnd(
+        "apache2.service", "web2py@public.service", "/etc/apache2", "systemctl reload web2py@public.service"
+    ),
+    "lighttpd_fcgi": FrontEnd(
+        "lighttpd.service", "web2py-fcgi.service", "/etc/lighttpd", "systemctl reload web2py-fcgi.service"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    id: int
+    main: bool  # the one that systemd started
+    web2py: bool
 
 
 @dataclass
@@ -46,6 +88,12 @@ class Answer:
     def json(self) -> dict:
         return json.loads(self.body)
 
+    def is_login_page(self) -> bool:
+        return self.status == 200 and b'type="password"' in self.body
+
+    def is_web2py_page(self) -> bool:
+        return self.status == 200 and b"web2py" in self.body and b"<!DOCTYPE html>" in self.body
+
 
 @dataclass
 class Site:
@@ -55,6 +103,7 @@ class Site:
     address: str
     context: ssl.SSLContext
     host: object
+    front_end: FrontEnd
     cookies: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def connect(self, scheme: str, port: int | None = None) -> http.client.HTTPConnection:
@@ -75,12 +124,15 @@ class Site:
         path: str,
         scheme: str = "http",
         method: str = "GET",
-        body: bytes | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         headers: dict[str, str] | None = None,
         host: str | None = NAME,
         port: int | None = None,
     ) -> Answer:
-        """Send exactly this path, whatever it is; http.client would only refuse control characters."""
+        """Send exactly this path, whatever it is; http.client would only refuse control characters.
+
+        A body that is no bytes needs a Content-Length among the headers.
+        """
         with contextlib.closing(self.connect(scheme, port)) as connection:
             connection._validate_path = lambda url: None
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -89,7 +141,7 @@ class Site:
             jar = self.cookies.setdefault(scheme, {})
             if jar:
                 connection.putheader("Cookie", "; ".join(f"{name}={value}" for name, value in jar.items()))
-            if body is not None:
+            if isinstance(body, bytes):
                 connection.putheader("Content-Length", str(len(body)))
             for name, value in (headers or {}).items():
                 connection.putheader(name, value)
@@ -101,20 +153,53 @@ class Site:
                 jar[name] = value
             return answer
 
+    def send(self, data: bytes, scheme: str = "http", seconds: float = 5) -> bytes:
+        """Send these bytes and return all that comes back until the server closes or says nothing for so long."""
+        received = b""
+        with contextlib.closing(self.connect(scheme)) as connection:
+            connection.sock.settimeout(seconds)
+            # A server that refuses what it has read may reset the connection before the rest.
+            with contextlib.suppress(OSError):
+                connection.sock.sendall(data)
+            with contextlib.suppress(OSError):
+                while part := connection.sock.recv(65536):
+                    received += part
+        return received
+
     def post(self, path: str, fields: dict[str, str], scheme: str = "http", **more) -> Answer:
         headers = {"Content-Type": "application/x-www-form-urlencoded", **more.pop("headers", {})}
         return self.ask(path, scheme, "POST", urlencode(fields).encode(), headers, **more)
 
     def fresh(self) -> Site:
         """Another visitor."""
-        return Site(self.machine, self.address, self.context, self.host)
+        return Site(self.machine, self.address, self.context, self.host, self.front_end)
 
     def run(self, command: str) -> str:
         return self.host.check_output(command)
 
-    def wsgi_processes(self) -> list[int]:
-        found = self.host.run("ps -eo pid=,args= | grep '[(]wsgi:web2py)'").stdout
-        return [int(line.split()[0]) for line in found.splitlines()]
+    def processes(self) -> list[Process]:
+        """All processes of the web server and of web2py."""
+        found = {}
+        for unit in {self.front_end.web_server, self.front_end.web2py}:
+            listed = self.run(
+                f"set -- $(systemctl show --property MainPID,ControlGroup --value {unit}); echo $1; "
+                "for p in $(cat $(find /sys/fs/cgroup$2 -name cgroup.procs)); do "
+                r"echo $p $(tr '\0' ' ' 2>/dev/null </proc/$p/cmdline); done"
+            ).splitlines()
+            for line in listed[1:]:
+                number, _, command = line.partition(" ")
+                # A process that has just ended is listed without a command line.
+                if command:
+                    web2py = unit == self.front_end.web2py and self.front_end.mark in command
+                    found[int(number)] = Process(int(number), number == listed[0], web2py)
+        return list(found.values())
+
+    def web2py_processes(self) -> set[int]:
+        return {process.id for process in self.processes() if process.web2py}
+
+    def workers(self, web2py: bool) -> set[int]:
+        """The processes that answer requests, of web2py or of the web server."""
+        return {process.id for process in self.processes() if process.web2py == web2py and not process.main}
 
     def wait(self, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -132,24 +217,38 @@ def address_of(machine: str) -> str:
     return next(iter(networks.values()))["IPAddress"]
 
 
-def site_of(machine: str, host) -> Site:
-    """The site of one machine, trusting just the certificate that lies there."""
+def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} seconds: {what or condition}"
+        time.sleep(0.05)
+
+
+def site_of(machine: str, host, front_end: str | None = None) -> Site:
+    """The site of one machine, trusting just the certificate that lies there; a scenario is named after its front end."""
+    front_end = front_end or pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]).name
     certificate = host.file("/etc/ssl/tls_certificate/web2py/fullchain.pem").content_string
-    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host)
+    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host, FRONT_ENDS[front_end])
 
 
-def load(site: Site | list[Site], path: str, clients: int, during, seconds: float = 0) -> Counter:
+def load(
+    site: Site | list[Site],
+    path: str,
+    clients: int,
+    during: Callable[[], object],
+    seconds: float = 0,
+    after: int = 1,
+) -> Counter:
     """Keep this many requests in flight (to each site) during `during()`; count the answers and the errors by kind.
 
-    With `seconds`, each client goes on asking until `during()` is over and that time has passed.
+    It begins when `after` requests have been answered. With `seconds`, each client goes on asking until `during()` is
+    over and that time has passed.
     """
     sites = [site] if isinstance(site, Site) else site
     results: Counter = Counter()
-    ready = threading.Barrier(clients * len(sites) + 1)
     over = threading.Event()
 
     def visitor(site: Site) -> None:
-        ready.wait()
         while True:
             try:
                 results[site.fresh().ask(path).status] += 1
@@ -161,13 +260,15 @@ def load(site: Site | list[Site], path: str, clients: int, during, seconds: floa
     threads = [threading.Thread(target=visitor, args=[site]) for site in sites for _ in range(clients)]
     for thread in threads:
         thread.start()
-    ready.wait()
-    started = time.monotonic()
-    during()
-    time.sleep(max(0.0, started + seconds - time.monotonic()))
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        wait_for(lambda: results.total() >= after, 60, f"{after} answers under load")
+        started = time.monotonic()
+        during()
+        time.sleep(max(0.0, started + seconds - time.monotonic()))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
     return results
 
 
@@ -196,9 +297,6 @@ class Run:
             elif line.startswith("changed: ") and current not in names:
                 names.append(current)
         return names
-
-
-PROJECT = pathlib.Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 
 
 def machines() -> list[str]:

@@ -9,7 +9,7 @@ fails and the rule against it can go.
 from __future__ import annotations
 
 import pytest
-from browser import NAME, PROBE
+from browser import FORGED, NAME, PROBE
 
 USUAL_PORT = 8088
 USUAL = f"""
@@ -45,20 +45,13 @@ def usual(host):
     host.check_output("rm -r /srv/usual /etc/apache2/sites-enabled/usual.conf; systemctl restart apache2")
 
 
-def is_login_page(answer) -> bool:
-    return answer.status == 200 and b'type="password"' in answer.body
-
-
-FORGED = {"X-Forwarded-Proto": "https"}
-
-
 @pytest.mark.parametrize(
     "path", ["/%2561dmin/default/index", "/admin%5cdefault%5cindex", "/admin%255cdefault%255cindex"]
 )
 def test_another_spelling_of_admin(usual, site, path):
     other_host = f"{NAME}:8001"
     assert site.ask("/admin/default/index", headers=FORGED, host=other_host, port=USUAL_PORT).status == 403
-    assert is_login_page(site.ask(path, headers=FORGED, host=other_host, port=USUAL_PORT)), "open as usual"
+    assert site.ask(path, headers=FORGED, host=other_host, port=USUAL_PORT).is_login_page(), "open as usual"
     assert site.ask(path, headers=FORGED, host=other_host).status in (400, 403)
 
 

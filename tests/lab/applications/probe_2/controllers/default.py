@@ -1,5 +1,6 @@
 # What the scenarios ask web2py itself: how it sees a request, and whether each part of it works behind a front end.
 import hashlib
+import os
 import time
 
 
@@ -33,7 +34,57 @@ def form():
 
 def upload():
     session.forget(response)
-    return hashlib.sha256(request.vars.file.file.read()).hexdigest()
+    return hashlib.file_digest(request.vars.file.file, "sha256").hexdigest()
+
+
+def digest():
+    session.forget(response)
+    return hashlib.file_digest(request.body, "sha256").hexdigest()
+
+
+def stream():
+    """Stream that many times the same MiB."""
+    session.forget(response)
+    part = bytes(range(256)) * 4096
+    response.headers["Content-Type"] = "application/octet-stream"
+    return (part for _ in range(int(request.args(0))))
+
+
+def page():
+    """A page of that many bytes."""
+    session.forget(response)
+    return "x" * int(request.args(0))
+
+
+def echo():
+    session.forget(response)
+    return f"echo of {request.args(0)}"
+
+
+def count():
+    """Count the requests for a name; how many there were is asked with `counted`."""
+    session.forget(response)
+    with open(os.path.join(request.folder, "cache", f"count_{request.args(0)}"), "a") as file:
+        file.write("x")
+    return "counted"
+
+
+def counted():
+    session.forget(response)
+    path = os.path.join(request.folder, "cache", f"count_{request.args(0)}")
+    return str(os.path.getsize(path) if os.path.exists(path) else 0)
+
+
+@request.restful()
+def rest():
+    session.forget(response)
+
+    def answer(*arguments, **_variables):
+        response.headers["X-Method"] = request.env.request_method
+        response.status = {"POST": 201, "DELETE": 202}.get(request.env.request_method, 200)
+        return f"{request.env.request_method} {'/'.join(arguments)} {request.body.read().decode()}"
+
+    return dict.fromkeys(("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"), answer)
 
 
 def slow():
