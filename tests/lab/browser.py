@@ -225,10 +225,15 @@ def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "
 
 
 def site_of(machine: str, host, front_end: str | None = None) -> Site:
-    """The site of one machine, trusting just the certificate that lies there; a scenario is named after its front end."""
+    """The site of one machine, trusting just the certificate that lies there.
+
+    Most scenarios are named after the front end they deploy.
+    """
     front_end = front_end or pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]).name
     certificate = host.file("/etc/ssl/tls_certificate/web2py/fullchain.pem").content_string
-    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host, FRONT_ENDS[front_end])
+    return Site(
+        machine, address_of(machine), ssl.create_default_context(cadata=certificate), host, FRONT_ENDS[front_end]
+    )
 
 
 def load(
