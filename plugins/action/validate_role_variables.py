@@ -15,10 +15,6 @@ from ansible.plugins.action import ActionBase
 COLLECTION = "web2py.deployment"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
-# Roles that are decided on but not written yet: their variables may already stand in an inventory, and
-# without their names here they would count as misspelled variables of the role with the shorter name.
-PLANNED_ROLES = frozenset({"web2py_daemon"})
-
 
 def short_role_name(role: str) -> str:
     """Return the role's name without the collection; a role of another collection is an error."""
@@ -44,9 +40,8 @@ def documented_options(role: str, roles: Path = ROLES) -> frozenset[str]:
 
 
 def role_prefixes(roles: Path = ROLES) -> frozenset[str]:
-    """Return the variable prefix of every role, written or planned."""
-    names = {path.name for path in roles.iterdir() if path.is_dir()} | PLANNED_ROLES
-    return frozenset(f"{name}_" for name in names)
+    """Return the variable prefix of every role."""
+    return frozenset(f"{path.name}_" for path in roles.iterdir() if path.is_dir())
 
 
 def unknown_variables(

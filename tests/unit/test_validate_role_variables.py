@@ -50,11 +50,6 @@ def test_an_option_wins_over_a_longer_role_name() -> None:
     assert unknown("web_daemon_port", allowed=("web_daemon_port",)) == {}
 
 
-def test_the_planned_role_is_known_before_it_is_written(tmp_path: Path) -> None:
-    (tmp_path / "web2py").mkdir()
-    assert plugin.role_prefixes(tmp_path) >= {"web2py_", "web2py_daemon_"}
-
-
 @pytest.mark.parametrize("role", ["tls_certificate", "web2py.deployment.tls_certificate"])
 def test_the_role_is_named_short_or_in_full(role: str) -> None:
     assert plugin.short_role_name(role) == "tls_certificate"

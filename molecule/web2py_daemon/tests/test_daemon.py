@@ -1,0 +1,468 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What visitors, administrators and attackers find at the daemon's instances, and what stops and kills cost."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from browser import NAME, PROBE, Site, address_of, load
+
+PUBLIC, ADMIN, TLS = 8000, 8001, 8443
+PASSWORD = "right horse 8001"
+TASKS = "/tasks/default"
+ADMINISTRATION = (
+    "/admin",
+    "/admin/default/index",
+    "/admin/default/site",
+    "/welcome/appadmin",
+    "/welcome/appadmin/index",
+    "/probe_2/default/_TEST",
+    "/%61dmin/default/index",
+    "/%2561dmin/default/index",
+    "/welcome/%2561ppadmin/index",
+    "/admin%5cdefault%5cindex",
+    "/admin%255cdefault%255cindex",
+    "//admin/default/index",
+    "/welcome/../admin/default/index",
+)
+FORGED = (
+    {},
+    {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "8001"},
+    {"Forwarded": "for=127.0.0.1;proto=https", "X-Real-IP": "127.0.0.1"},
+    {"X_Forwarded_For": "127.0.0.1", "X_Forwarded_Proto": "https", "WEB2PY_ADMINISTRATION": "loopback"},
+    {"SCRIPT_NAME": "/welcome", "WEB2PY-ADMINISTRATION": "https"},
+)
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> float:
+    """Wait for a condition, and return how long it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"not within {seconds} seconds"
+        time.sleep(0.1)
+    return time.monotonic() - started
+
+
+def main_process(site: Site, name: str = "public") -> int:
+    return int(site.run(f"systemctl show --value --property MainPID web2py@{name}"))
+
+
+def workers(site: Site, name: str = "public") -> list[int]:
+    return sorted(map(int, site.host.run(f"pgrep --parent {main_process(site, name)}").stdout.split()))
+
+
+def answers(site: Site, port: int = PUBLIC) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return site.fresh().ask("/welcome/default/index", port=port).status == 200
+    return False
+
+
+def on_port(site: Site, port: int = PUBLIC) -> Site:
+    """The same visitor, for helpers that know no ports."""
+    other = site.fresh()
+    other.connect = lambda scheme, _port=None: site.connect(scheme, port)
+    other.fresh = lambda: on_port(site, port)
+    return other
+
+
+# What is served
+
+
+def test_the_public_instance_serves_the_site_and_sessions(site):
+    public = on_port(site)
+    assert public.ask("/welcome/default/index").status == 200
+    assert [public.ask(f"{PROBE}/visits").body for _ in range(3)] == [b"1", b"2", b"3"]
+    assert public.ask("/welcome/static/css/web2py.css").status == 200
+    seen = public.ask(f"{PROBE}/request_info", headers=FORGED[1], host=f"{NAME}:8001").json()
+    assert (seen["is_https"], seen["is_local"], seen["port"]) == (False, False, str(PUBLIC))
+    assert seen["client"] not in ("127.0.0.1", "0.0.0.0")  # noqa: S104
+
+
+def test_tls_is_served_in_present_versions_and_seen_by_web2py(site):
+    seen = site.ask(f"{PROBE}/request_info", "https", port=TLS).json()
+    assert (seen["is_https"], seen["port"]) == (True, str(TLS))
+    assert site.ask("/healthz", port=TLS, scheme="https").body == b"ok\n"
+    with contextlib.closing(site.connect("https", TLS)) as connection:
+        assert connection.sock.version() in ("TLSv1.2", "TLSv1.3")
+    assert site.run("stat -c %a:%U /run/web2py-tls/key.pem").strip() == "400:web2py"
+
+
+def test_an_application_that_is_not_exposed_is_not_served(site):
+    assert site.ask("/examples/default/index", port=PUBLIC).status == 404
+    assert site.ask("/examples/static/css/examples.css", port=PUBLIC).status == 404
+
+
+def test_the_unix_socket_is_open_to_the_web_server_alone_and_trusts_it(site, host):
+    host.run("id stranger || useradd --no-create-home stranger")
+    ask = "curl --silent --max-time 10 --unix-socket /run/web2py/behind.sock http://x:8001/probe_2/default/request_info"
+    for user, allowed in (("www-data", True), ("stranger", False)):
+        done = host.run(f"setpriv --reuid={user} --regid={user} --clear-groups {ask} -H 'X-Forwarded-For: 192.0.2.7'")
+        assert (b"192.0.2.7" in done.stdout_bytes) is allowed, user
+    seen = host.check_output(f"{ask} -H 'X-Forwarded-Proto: https'")
+    assert '"port": "443"' in seen and '"is_https": true' in seen, "the port in the Host header counts for nothing"
+    assert '"port": "4430"' in host.check_output(f"{ask} -H 'X-Forwarded-Port: 4430'")
+
+
+# Administration
+
+
+@pytest.mark.parametrize("headers", FORGED)
+@pytest.mark.parametrize(("scheme", "port"), [("http", PUBLIC), ("https", TLS)])
+def test_no_public_instance_has_administration(site, scheme, port, headers):
+    for path in ADMINISTRATION:
+        for host in (NAME, "127.0.0.1:8001", "localhost"):
+            answer = site.ask(path, scheme, port=port, headers=headers, host=host)
+            assert answer.status in (400, 404), (path, host, answer.status)
+        answer = site.post(path, {"password": PASSWORD}, scheme, port=port, headers=headers)
+        assert answer.status in (400, 404), path
+
+
+def test_not_even_from_the_host_itself(site, host):
+    for path in ADMINISTRATION:
+        for address in ("127.0.0.1", address_of(site.machine)):
+            status = host.check_output(
+                f"curl --silent --path-as-is --output /dev/null -w %{{http_code}} --data password='{PASSWORD}' "
+                f"'http://{address}:{PUBLIC}{path}'"
+            )
+            assert status in ("400", "404"), path
+
+
+def test_the_admin_instance_is_not_reached_from_outside(site):
+    with pytest.raises(ConnectionRefusedError):
+        site.ask("/admin", port=ADMIN)
+
+
+@pytest.fixture
+def tunnel(site, tmp_path):
+    """A browser at the near end of `ssh -L`, as an administrator opens it."""
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    public = key.with_suffix(".pub").read_text().strip()
+    site.run(
+        f"install -d -m 700 -o tunnel /home/tunnel/.ssh; echo '{public}' > /home/tunnel/.ssh/authorized_keys; "
+        "systemctl start ssh"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known", "-o", "BatchMode=yes"]
+    command = ["ssh", "-N", "-i", str(key), *options, "-o", "ExitOnForwardFailure=yes"]
+    process = subprocess.Popen([*command, "-L", f"{port}:127.0.0.1:{ADMIN}", f"tunnel@{site.address}"])
+    near = Site(site.machine, "127.0.0.1", site.context, site.host)
+    try:
+        until(lambda: answers(on_port(near, port), port))
+        yield on_port(near, port)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class TestTunnel:
+    host = f"127.0.0.1:{ADMIN}"
+
+    def log_in(self, browser: Site, password: str = PASSWORD):
+        browser.ask("/admin/default/index", host=self.host)
+        return browser.post("/admin/default/index", {"password": password}, host=self.host)
+
+    def test_a_wrong_password_is_refused(self, tunnel):
+        assert self.log_in(tunnel, "wrong horse").status == 200
+        assert tunnel.ask("/admin/default/site", host=self.host).status == 303
+
+    def test_the_administrator_sees_the_site_tickets_and_appadmin(self, site, tunnel):
+        ticket = re.search(
+            r"/admin/default/ticket/probe_2/([^\"]+)", site.ask(f"{PROBE}/fail", port=PUBLIC).body.decode()
+        ).group(1)
+        assert self.log_in(tunnel).status == 303
+        assert b"probe_2" in tunnel.ask("/admin/default/site", host=self.host).body
+        shown = tunnel.ask(f"/admin/default/ticket/probe_2/{ticket}", host=self.host)
+        assert shown.status == 200 and b"on purpose" in shown.body
+        assert tunnel.ask("/welcome/appadmin/index", host=self.host).status == 200
+
+    def test_its_cookie_opens_nothing_in_public(self, site, tunnel):
+        assert self.log_in(tunnel).status == 303
+        cookies = "; ".join(f"{name}={value}" for name, value in tunnel.cookies["http"].items())
+        for path in ("/admin/default/site", "/welcome/appadmin/index", "/probe_2/appadmin/index"):
+            for scheme, port in (("http", PUBLIC), ("https", TLS)):
+                for host in (NAME, self.host):
+                    answer = site.ask(path, scheme, port=port, headers={"Cookie": cookies}, host=host)
+                    assert answer.status == 404, path
+
+    def test_what_forwards_is_refused(self, tunnel):
+        for headers in FORGED[1:3]:
+            assert tunnel.ask("/admin/default/index", host=self.host, headers=headers).status == 403
+
+
+def test_the_password_is_nobody_elses_to_read(host):
+    path = f"/var/lib/web2py/instances/admin/parameters_{ADMIN}.py"
+    assert host.check_output(f"stat -c %a:%U:%G {path}") == "640:root:web2py"
+    assert not host.file(f"/var/lib/web2py/parameters_{ADMIN}.py").exists
+    assert "right horse" not in host.check_output("journalctl --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+
+# Bodies
+
+
+def chunked(site: Site, path: str, pieces: int, size: int) -> bytes:
+    with contextlib.closing(site.connect("http", PUBLIC)) as connection:
+        connection.request("POST", path, iter([b"x" * size] * pieces), encode_chunked=True, headers={"Host": NAME})
+        return connection.getresponse().read()
+
+
+def peak(site: Site) -> int:
+    """Most memory that a worker has had, in megabytes."""
+    text = site.run(f"grep -h VmHWM {' '.join(f'/proc/{pid}/status' for pid in workers(site))}")
+    return max(int(line.split()[1]) for line in text.splitlines()) >> 10
+
+
+def test_chunked_uploads_arrive_whole(site):
+    assert chunked(site, f"{TASKS}/length", 3, 7) == b"21"
+    assert chunked(site, f"{TASKS}/length", 100, 1 << 20) == str(100 << 20).encode()
+
+
+def test_200_MB_each_way_at_constant_memory(site, capsys):
+    answers(site)
+    before = peak(site)
+    body = os.urandom(1 << 20) * 190
+    boundary = "frontier"
+    multipart = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n'.encode()
+        + body
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    uploaded = site.ask(f"{PROBE}/upload", method="POST", body=multipart, headers=headers, port=PUBLIC)
+    assert uploaded.body.decode() == hashlib.sha256(body).hexdigest()
+    with contextlib.closing(site.connect("http", PUBLIC)) as connection:
+        connection.request("GET", f"{TASKS}/stream", headers={"Host": NAME})
+        response = connection.getresponse()
+        size = 0
+        while piece := response.read(1 << 20):
+            size += len(piece)
+    assert size == 200 << 20
+    with capsys.disabled():
+        print(f"\npeak memory of a worker: {before} MB before, {peak(site)} MB after 200 MB each way")
+    assert peak(site) < before + 40
+
+
+def test_a_body_over_the_limit_is_refused(site):
+    assert site.ask("/welcome", method="POST", headers={"Content-Length": "209715201"}, port=PUBLIC).status == 413
+
+
+def raw(site: Site, data: bytes, later: bytes = b"") -> bytes:
+    """Send bytes, and some more after the first answer; return all that is answered until the end."""
+    received = b""
+    with socket.create_connection((site.address, PUBLIC), timeout=10) as connection:
+        connection.sendall(data)
+        received += connection.recv(65536)
+        with contextlib.suppress(OSError):
+            connection.sendall(later)
+        connection.settimeout(4)
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(65536):
+                received += piece
+    return received
+
+
+def test_no_body_is_ever_read_as_a_request(site):
+    smuggled = f"GET {PROBE}/request_info HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
+    head = f"POST /no/such/page HTTP/1.1\r\nHost: {NAME}\r\n".encode()
+    length = b"Content-Length: %d\r\n\r\n" % len(smuggled)
+    for data, later in (
+        (head + length + smuggled, b""),
+        (head + length, smuggled),
+        (head + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", smuggled),
+        (head + b"Transfer-Encoding: chunked\r\n\r\n1\r\nxx\r\n0\r\n\r\n", smuggled),
+        (head + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", smuggled),
+        (head + b"Transfer-Encoding: xchunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", smuggled),
+        (head + b"Content-Length: +0\r\n\r\n", smuggled),
+        (head + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n", smuggled),
+    ):
+        answer = raw(site, data, later)
+        assert answer.count(b"HTTP/1.1 ") == 1 and b"is_local" not in answer, (data, answer)
+
+
+# Slow and idle clients
+
+
+def test_idle_and_slow_clients_hold_up_nobody(site, capsys):
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection((site.address, PUBLIC))) for _ in range(600)]
+        for connection in connections[:100]:
+            connection.sendall(b"GET /welcome HTTP/1.1\r\nHo")
+        kept = [stack.enter_context(contextlib.closing(site.connect("http", PUBLIC))) for _ in range(500)]
+        for connection in kept:
+            connection.request("GET", "/healthz", headers={"Host": NAME})
+            assert connection.getresponse().read() == b"ok\n"
+        started = time.monotonic()
+        assert answers(site)
+        seconds = time.monotonic() - started
+    with capsys.disabled():
+        print(f"\na request beside 500 kept, 500 silent and 100 half-sent connections: {seconds:.2f} s")
+    assert seconds < 3
+
+
+# Stop, restart, reload, crash
+
+
+@pytest.mark.parametrize("verb", ["reload", "restart"])
+def test_requests_in_flight_survive(site, verb, capsys):
+    before = workers(site)
+    took = []
+
+    def change():
+        time.sleep(1)
+        started = time.monotonic()
+        site.run(f"systemctl {verb} web2py@public")
+        took.append(time.monotonic() - started)
+        until(lambda: workers(site) and not set(before) & set(workers(site)), 30)
+
+    results = load(on_port(site), f"{TASKS}/slow/1", 30, change, seconds=4)
+    with capsys.disabled():
+        print(f"\n{verb}: {took[0]:.1f} s, {dict(results)}")
+    assert set(results) == {200} and results[200] >= 60
+
+
+def test_kept_connections_survive_a_reload(site):
+    """As a proxy uses them: each is used again within 5 seconds, unless it was told to close."""
+    answered, lost, over = [], [], threading.Event()
+
+    def proxy():
+        connection = site.connect("http", PUBLIC)
+        while not over.is_set():
+            try:
+                connection.request("GET", "/healthz", headers={"Host": NAME})
+                response = connection.getresponse()
+                answered.append(response.read())
+                if response.will_close:
+                    connection = site.connect("http", PUBLIC)
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(repr(error))
+                connection = site.connect("http", PUBLIC)
+            time.sleep(0.2)
+
+    threads = [threading.Thread(target=proxy) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    before = workers(site)
+    site.run("systemctl reload web2py@public")
+    until(lambda: len(workers(site)) == 2 and not set(before) & set(workers(site)), 30)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert lost == [] and len(answered) > 100
+
+
+def test_a_stop_finishes_what_runs_and_a_start_serves_what_waited(site):
+    results: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(site.fresh().ask(f"{TASKS}/slow/3", port=PUBLIC).status))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    site.run("systemctl stop web2py@public.socket web2py@public.service")
+    for thread in threads:
+        thread.join()
+    assert results == [200] * 8
+    assert site.run("systemctl show --value -p Result web2py@public").strip() == "success"
+    with pytest.raises(ConnectionRefusedError):
+        site.ask("/healthz", port=PUBLIC)
+    site.run("systemctl start web2py@public.socket web2py@public.service")
+    assert answers(site)
+
+
+def test_a_reload_of_code_that_does_not_load_changes_nothing(site, host):
+    host.check_output("cp /etc/web2py/daemon/public.json /root/public.json; echo '{' > /etc/web2py/daemon/public.json")
+    try:
+        assert host.run("systemctl reload web2py@public").rc != 0
+        assert answers(site)
+    finally:
+        host.check_output("cp /root/public.json /etc/web2py/daemon/public.json; systemctl reload web2py@public")
+
+
+@pytest.mark.parametrize("victim", ["main", "worker"])
+def test_back_after_a_kill(site, victim, capsys):
+    until(lambda: len(workers(site)) == 2)
+    for _ in range(2):
+        pid = main_process(site) if victim == "main" else workers(site)[0]
+        site.run(f"kill -KILL {pid}")
+        seconds = until(lambda: answers(site), 10)
+        with capsys.disabled():
+            print(f"\nafter kill -9 of the {victim} process: {seconds:.1f} s")
+        assert seconds < 5
+        until(lambda: len(workers(site)) == 2)
+
+
+# Confinement and limits
+
+
+@pytest.mark.parametrize("unit", ["web2py@public", "web2py@admin", "web2py@tls", "web2py-scheduler@tasks-1"])
+def test_exposure_level(host, unit, capsys):
+    line = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
+    level = float(re.search(r"([0-9.]+) [A-Z]", line).group(1))
+    with capsys.disabled():
+        print(f"\n{unit}: {level}")
+    assert level <= 2.5
+
+
+def test_the_memory_limit_of_a_process_fails_the_request_not_the_site(site):
+    before = workers(site)
+    assert site.ask(f"{TASKS}/memory/50", port=PUBLIC).body == str(50 << 20).encode()
+    assert site.ask(f"{TASKS}/memory/500", port=PUBLIC).status == 500
+    assert answers(site) and workers(site) == before
+    assert site.ask(f"{TASKS}/memory/500", "https", port=TLS).status == 200, "where there is no such limit"
+
+
+def test_the_service_can_change_no_code(site, host):
+    pid = workers(site)[0]
+    written = host.run(
+        f"nsenter --target {pid} --mount setpriv --reuid=web2py --regid=web2py --clear-groups "
+        "find /opt/web2py /var/lib/web2py/applications/ /etc/web2py /usr/lib/python3 -writable -not -type l"
+    ).stdout
+    assert written == ""
+
+
+def test_requests_are_in_the_journal(site, host):
+    site.ask("/welcome/default/index?secret=1", port=PUBLIC)
+    until(lambda: '"GET /welcome/default/index"' in host.run("journalctl -u web2py@public -n 50 --no-pager").stdout)
+    assert "secret=1" not in host.check_output("journalctl -u web2py@public --no-pager")
+
+
+# Scheduler
+
+
+def finished(site: Site, task: str) -> bool:
+    return site.ask(f"{TASKS}/outcome/{task}", port=PUBLIC).json()["run"] == "COMPLETED"
+
+
+def test_the_scheduler_runs_a_task_and_finishes_it_before_it_stops(site, host):
+    task = site.ask(f"{TASKS}/queue/1", port=PUBLIC).body.decode()
+    until(lambda: finished(site, task), 60)
+    task = site.ask(f"{TASKS}/queue/8", port=PUBLIC).body.decode()
+    until(lambda: site.ask(f"{TASKS}/outcome/{task}", port=PUBLIC).json()["run"] == "RUNNING", 60)
+    host.check_output("systemctl stop web2py-scheduler@tasks-1")
+    try:
+        assert finished(site, task)
+        assert host.check_output("systemctl show --value -p Result web2py-scheduler@tasks-1") == "success"
+    finally:
+        host.check_output("systemctl start web2py-scheduler@tasks-1")
+
+
+def test_everything_is_back_after_a_restart_of_the_machine(site):
+    subprocess.run(["docker", "restart", "--time", "60", site.machine], check=True, capture_output=True)
+    site.address = address_of(site.machine)
+    until(lambda: answers(site), 60)
+    until(lambda: site.host.run("systemctl is-active web2py-scheduler@tasks-1 web2py@admin").rc == 0, 60)
+    assert site.host.run("test -S /run/web2py/behind.sock").rc == 0
+    assert site.ask("/welcome", "https", port=TLS).status == 200

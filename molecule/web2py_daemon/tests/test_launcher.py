@@ -1,0 +1,69 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Why the runtime package has a worker of its own: what gunicorn's loses while it stops."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+
+import pytest
+
+PORT = 9000
+APPLICATION = """
+import time
+def application(environ, start_response):
+    time.sleep(float(environ["PATH_INFO"][1:]))
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"done"]
+"""
+OURS, STOCK = "web2py_runtime.launcher.Worker", "gthread"
+
+
+@pytest.fixture(params=[OURS, STOCK])
+def worker_class(request, site):
+    """Serves a small application with one worker process."""
+    site.run(f"mkdir -p /root/launcher; printf '%s' '{APPLICATION}' > /root/launcher/small.py")
+    site.run(
+        "systemd-run --unit=launcher --setenv=PYTHONPATH=/opt/web2py/runtime:/root/launcher gunicorn "
+        f"--bind=0.0.0.0:{PORT} --worker-class={request.param} --workers=1 --threads=4 "
+        "--keep-alive=30 small:application"
+    )
+    deadline = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if ask(site.connect("http", PORT)) == b"done":
+                break
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield request.param
+    site.host.run("systemctl stop launcher; systemctl reset-failed launcher")
+
+
+def ask(connection: http.client.HTTPConnection, seconds: float = 0) -> bytes:
+    connection.request("GET", f"/{seconds}")
+    return connection.getresponse().read()
+
+
+def test_what_comes_on_a_kept_connection_while_the_worker_stops(site, worker_class):
+    kept = site.connect("http", PORT)
+    assert ask(kept) == b"done"
+    running: list[bytes] = []
+    thread = threading.Thread(target=lambda: running.append(ask(site.connect("http", PORT), 4)))
+    thread.start()
+    time.sleep(0.5)
+    main = site.run("systemctl show --value -p MainPID launcher").strip()
+    site.run(f"kill -TERM $(pgrep --parent {main})")
+    time.sleep(2)
+    kept.sock.settimeout(10)
+    try:
+        answer = ask(kept)
+    except (OSError, http.client.HTTPException) as error:
+        answer = type(error).__name__.encode()
+    thread.join()
+    assert running == [b"done"]
+    if worker_class == OURS:
+        assert answer == b"done"
+    else:
+        assert answer != b"done", "gunicorn has learned it: the worker of our own may go"

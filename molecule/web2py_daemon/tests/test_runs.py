@@ -1,0 +1,105 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an operator finds who runs the play again, changes something, or makes a mistake."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import yaml
+from browser import load
+from test_daemon import PUBLIC, TASKS, on_port
+
+INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/web2py_web.yml").read_text())
+INSTANCES = {instance["name"]: instance for instance in INVENTORY["web2py_daemon_instances"]}
+
+
+def changes(run) -> int:
+    return sum(host["changed"] for host in run.stats().values())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check", "--diff"]])
+def test_another_run_changes_nothing(play, arguments):
+    run = play(*arguments)
+    assert run.status == 0, run.output
+    assert changes(run) == 0, run.changed_tasks()
+
+
+def test_every_mistake_is_named_before_anything_changes(play, host):
+    host.check_output("systemd-run --unit=stranger python3 -m http.server 8099")
+    instances = [
+        {"name": "Bad-Name", "port": 8100},
+        {"name": "taken", "port": 8099},
+        {"name": "one", "port": 8101},
+        {"name": "two", "address": "::", "port": 8101},
+        {"name": "open", "address": "::", "port": 8102, "administration": True, "password": "long enough"},
+        {"name": "short", "port": 8103, "administration": True, "password": "tiny-77"},
+        {"name": "nowhere", "port": 70000},
+        {"name": "apps", "port": 8104, "applications": ["shop"]},
+        {"name": "idle", "port": 8105, "password": "never-used-77"},
+        INSTANCES["public"],
+    ]
+    workers = [{"application": "shop"}]
+    try:
+        run = play(
+            variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": workers},
+        )
+    finally:
+        host.check_output("systemctl stop stranger")
+    assert run.status != 0 and changes(run) == 0
+    for words in (
+        ("'Bad-Name'", "lowercase"),
+        ("'taken'", "8099 is taken"),
+        ("'two'", "used by instance 'one'"),
+        ("'open'", "administration asked for on a plain public listener"),
+        ("'short'", "8 to 1024"),
+        ("'nowhere'", "70000", "1 to 65535"),
+        ("'apps'", "'shop'", "probe_2"),
+        ("'idle'", "administration is not true"),
+        ("web2py_daemon_scheduler_workers", "'shop'"),
+    ):
+        assert all(word in run.output for word in words), (words, run.output)
+    assert "'public'" not in run.output, "our own listener is not in the way"
+    assert "tiny-77" not in run.output and "never-used-77" not in run.output
+
+
+def test_a_changed_address_and_instances_that_are_gone(play, site, host):
+    """One run moves an instance, removes one as absent and others as no longer listed; the next brings them back."""
+    instances = [{**INSTANCES["public"], "port": 8010}, {"name": "tls", "state": "absent"}]
+    run = play("--diff", variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": []})
+    assert run.status == 0, run.output
+    listening = host.check_output("ss -Hltn")
+    assert ":8010" in listening
+    assert not [port for port in (8000, 8001, 8443) if f":{port} " in listening]
+    left = host.run("ls -d /etc/web2py/daemon/* /etc/systemd/system/web2py* /var/lib/web2py/instances/* /run/web2py/*")
+    assert not [name for name in ("admin", "tls", "behind", "tasks") if name in left.stdout], left.stdout
+    units = host.check_output("systemctl list-units --all --no-legend 'web2py*'")
+    assert not [name for name in ("@admin", "@tls", "@behind", "@tasks") if name in units], units
+    back = play("-vvv", "--diff")
+    assert back.status == 0
+    assert [secret for secret in ("right horse", "sha512)$", "PRIVATE KEY") if secret in back.output] == []
+    assert on_port(site).ask("/welcome").status == 200
+
+
+def test_a_change_of_settings_reloads_one_instance_under_load(play, site, capsys):
+    changed = [*INVENTORY["web2py_daemon_instances"][1:], {**INSTANCES["public"], "threads": 6}]
+    runs = []
+    results = load(
+        on_port(site),
+        f"{TASKS}/slow/0.2",
+        8,
+        lambda: runs.append(play(variables={"web2py_daemon_instances": changed})),
+        seconds=1,
+    )
+    assert runs[0].status == 0, runs[0].output
+    assert runs[0].changed_tasks() == ["Configure gunicorn for the instances", "Reload the daemon's instances"]
+    assert set(results) == {200} and results[200] > 50
+    assert play().status == 0
+
+
+def test_removal_leaves_nothing_but_the_listed_scheduler(play, host):
+    run = play(variables={"web2py_daemon_instances": []})
+    assert run.status == 0, run.output
+    assert f":{PUBLIC} " not in host.check_output("ss -Hltn")
+    assert host.check_output("systemctl is-active web2py-scheduler@tasks-1") == "active"
+    assert play().status == 0
