@@ -18,7 +18,7 @@ def site(host) -> Site:
     """The machine of a test, trusting just the certificate that lies there."""
     machine = host.backend.host
     certificate = host.file("/etc/ssl/certs/probe.pem").content_string
-    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host)
+    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host, None)
 
 
 @pytest.fixture

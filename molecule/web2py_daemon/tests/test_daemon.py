@@ -158,7 +158,7 @@ def tunnel(site, tmp_path):
     options = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known", "-o", "BatchMode=yes"]
     command = ["ssh", "-N", "-i", str(key), *options, "-o", "ExitOnForwardFailure=yes"]
     process = subprocess.Popen([*command, "-L", f"{port}:127.0.0.1:{ADMIN}", f"tunnel@{site.address}"])
-    near = Site(site.machine, "127.0.0.1", site.context, site.host)
+    near = Site(site.machine, "127.0.0.1", site.context, site.host, None)
     try:
         until(lambda: answers(on_port(near, port), port))
         yield on_port(near, port)
