@@ -155,5 +155,35 @@ class Applications(Serving):
                 self.assertEqual(200, self.site.get(target).status)
 
 
+class SettingsOfADaemon(Serving):
+    """A server without keys of its own in the environ: the settings decide, whatever the environ says."""
+
+    deployment = Deployment(settings={"administration": "loopback", "applications": ["admin", "probe"]})
+
+    def test_a_client_of_this_host_may_administer_unless_something_was_forwarded(self) -> None:
+        for target in ("/admin/default/index", "/probe/appadmin/index"):
+            with self.subTest(target):
+                self.assertNotIn(self.site.get(target, "proxied").status, (400, 403, 404, 500))
+                self.assertEqual(403, self.site.get(target, "proxied", headers={"X-Forwarded-For": "::1"}).status)
+                self.assertEqual(403, self.site.get(target, "http").status)
+                self.assertEqual(403, self.site.get(target, "admin_http").status)
+                self.assertNotIn(self.site.get(target, "https").status, (400, 403, 404, 500))
+
+    def test_the_environ_exposes_no_other_application(self) -> None:
+        for front_end in ("http", "nothing", "probe_only"):
+            with self.subTest(front_end):
+                self.assertEqual(200, self.site.get("/probe/default/facts", front_end).status)
+                self.assertEqual(404, self.site.get("/welcome/default/index", front_end).status)
+
+
+class AdministrationOff(Serving):
+    deployment = Deployment(settings={"administration": "off"})
+
+    def test_no_front_end_can_grant_it(self) -> None:
+        for front_end in ("admin_https", "admin_http", "proxied", "https"):
+            with self.subTest(front_end):
+                self.assertEqual(404, self.site.get("/admin/default/index", front_end).status)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -33,7 +33,7 @@ def worker_class(request, site):
     deadline = time.monotonic() + 20
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if ask(site.connect("http", PORT)) == b"done":
+            if ask_once(site) == b"done":
                 break
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -46,11 +46,16 @@ def ask(connection: http.client.HTTPConnection, seconds: float = 0) -> bytes:
     return connection.getresponse().read()
 
 
+def ask_once(site, seconds: float = 0) -> bytes:
+    with contextlib.closing(site.connect("http", PORT)) as connection:
+        return ask(connection, seconds)
+
+
 def test_what_comes_on_a_kept_connection_while_the_worker_stops(site, worker_class):
     kept = site.connect("http", PORT)
     assert ask(kept) == b"done"
     running: list[bytes] = []
-    thread = threading.Thread(target=lambda: running.append(ask(site.connect("http", PORT), 4)))
+    thread = threading.Thread(target=lambda: running.append(ask_once(site, 4)))
     thread.start()
     time.sleep(0.5)
     main = site.run("systemctl show --value -p MainPID launcher").strip()
@@ -62,6 +67,7 @@ def test_what_comes_on_a_kept_connection_while_the_worker_stops(site, worker_cla
     except (OSError, http.client.HTTPException) as error:
         answer = type(error).__name__.encode()
     thread.join()
+    kept.close()
     assert running == [b"done"]
     if worker_class == OURS:
         assert answer == b"done"

@@ -1,8 +1,10 @@
+import hashlib
+
+
 def queue():
     session.forget(response)
     task = scheduler.queue_task("sleep_and_say", pargs=[int(request.args(0))], timeout=60)
-    scheduler.do_assign_tasks = True
-    return str(task.id)
+    return str(task["id"])
 
 
 def outcome():
@@ -45,3 +47,8 @@ def slow():
     session.forget(response)
     time.sleep(float(request.args(0)))
     return "done"
+
+
+def digest():
+    session.forget(response)
+    return hashlib.file_digest(request.vars.file.file, "sha256").hexdigest()
