@@ -158,10 +158,10 @@ class Applications(Serving):
 class SettingsOfADaemon(Serving):
     """A server without keys of its own in the environ: the settings decide, whatever the environ says."""
 
-    deployment = Deployment(settings={"administration": "loopback", "applications": ["admin", "probe"]})
+    deployment = Deployment(settings={"administration": "loopback", "applications": ["admin", "welcome"]})
 
     def test_a_client_of_this_host_may_administer_unless_something_was_forwarded(self) -> None:
-        for target in ("/admin/default/index", "/probe/appadmin/index"):
+        for target in ("/admin/default/index", "/welcome/appadmin/index"):
             with self.subTest(target):
                 self.assertNotIn(self.site.get(target, "proxied").status, (400, 403, 404, 500))
                 self.assertEqual(403, self.site.get(target, "proxied", headers={"X-Forwarded-For": "::1"}).status)
@@ -172,8 +172,8 @@ class SettingsOfADaemon(Serving):
     def test_the_environ_exposes_no_other_application(self) -> None:
         for front_end in ("http", "nothing", "probe_only"):
             with self.subTest(front_end):
-                self.assertEqual(200, self.site.get("/probe/default/facts", front_end).status)
-                self.assertEqual(404, self.site.get("/welcome/default/index", front_end).status)
+                self.assertEqual(200, self.site.get("/welcome/default/index", front_end).status)
+                self.assertEqual(404, self.site.get("/probe/default/facts", front_end).status)
 
 
 class AdministrationOff(Serving):

@@ -22,6 +22,24 @@ def site(host) -> Site:
 
 
 @pytest.fixture
+def on_port() -> Callable[[Site, int], Site]:
+    """Gives the same site to helpers that know no ports."""
+
+    def on_port(site: Site, port: int) -> Site:
+        other = site.fresh()
+        other.connect = lambda scheme, _port=None: site.connect(scheme, port)
+        other.fresh = lambda: on_port(site, port)
+        return other
+
+    return on_port
+
+
+@pytest.fixture
+def public(site, on_port) -> Site:
+    return on_port(site, 8000)
+
+
+@pytest.fixture
 def play(host) -> Callable[..., Run]:
     """Deploys the machine of a test, with other variables where it gives some."""
 

@@ -67,19 +67,10 @@ def answers(site: Site, port: int = PUBLIC) -> bool:
     return False
 
 
-def on_port(site: Site, port: int = PUBLIC) -> Site:
-    """The same visitor, for helpers that know no ports."""
-    other = site.fresh()
-    other.connect = lambda scheme, _port=None: site.connect(scheme, port)
-    other.fresh = lambda: on_port(site, port)
-    return other
-
-
 # What is served
 
 
-def test_the_public_instance_serves_the_site_and_sessions(site):
-    public = on_port(site)
+def test_the_public_instance_serves_the_site_and_sessions(public):
     assert public.ask("/welcome/default/index").status == 200
     assert [public.ask(f"{PROBE}/visits").body for _ in range(3)] == [b"1", b"2", b"3"]
     assert public.ask("/welcome/static/css/web2py.css").status == 200
@@ -143,7 +134,7 @@ def test_the_admin_instance_is_not_reached_from_outside(site):
 
 
 @pytest.fixture
-def tunnel(site, tmp_path):
+def tunnel(site, on_port, tmp_path):
     """A browser at the near end of `ssh -L`, as an administrator opens it."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -232,15 +223,10 @@ def test_chunked_uploads_arrive_whole(site):
 def test_200_MB_each_way_at_constant_memory(site, capsys):
     answers(site)
     before = peak(site)
-    body = os.urandom(1 << 20) * 190
-    boundary = "frontier"
-    multipart = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n'.encode()
-        + body
-        + f"\r\n--{boundary}--\r\n".encode()
-    )
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    uploaded = site.ask(f"{TASKS}/digest", method="POST", body=multipart, headers=headers, port=PUBLIC)
+    # Not as a form: web2py itself holds a file of a multipart form in memory.
+    body = os.urandom(1 << 20) * 200
+    headers = {"Content-Type": "application/octet-stream"}
+    uploaded = site.ask(f"{TASKS}/digest", method="POST", body=body, headers=headers, port=PUBLIC)
     assert uploaded.body.decode() == hashlib.sha256(body).hexdigest()
     with contextlib.closing(site.connect("http", PUBLIC)) as connection:
         connection.request("GET", f"{TASKS}/stream", headers={"Host": NAME})
@@ -316,7 +302,7 @@ def test_idle_and_slow_clients_hold_up_nobody(site, capsys):
 
 
 @pytest.mark.parametrize("verb", ["reload", "restart"])
-def test_requests_in_flight_survive(site, verb, capsys):
+def test_requests_in_flight_survive(site, public, verb, capsys):
     before = workers(site)
     took = []
 
@@ -327,7 +313,7 @@ def test_requests_in_flight_survive(site, verb, capsys):
         took.append(time.monotonic() - started)
         until(lambda: workers(site) and not set(before) & set(workers(site)), 30)
 
-    results = load(on_port(site), f"{TASKS}/slow/1", 30, change, seconds=4)
+    results = load(public, f"{TASKS}/slow/1", 30, change, seconds=4)
     with capsys.disabled():
         print(f"\n{verb}: {took[0]:.1f} s, {dict(results)}")
     assert set(results) == {200} and results[200] >= 60

@@ -8,8 +8,9 @@ import pathlib
 import pytest
 import yaml
 from browser import load
-from test_daemon import PUBLIC, TASKS, on_port
 
+PUBLIC = 8000
+TASKS = "/tasks/default"
 INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/web2py_web.yml").read_text())
 INSTANCES = {instance["name"]: instance for instance in INVENTORY["web2py_daemon_instances"]}
 
@@ -63,7 +64,7 @@ def test_every_mistake_is_named_before_anything_changes(play, host):
     assert "tiny-77" not in run.output and "never-used-77" not in run.output
 
 
-def test_a_changed_address_and_instances_that_are_gone(play, site, host):
+def test_a_changed_address_and_instances_that_are_gone(play, public, host):
     """One run moves an instance, removes one as absent and others as no longer listed; the next brings them back."""
     instances = [{**INSTANCES["public"], "port": 8010}, {"name": "tls", "state": "absent"}]
     run = play("--diff", variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": []})
@@ -78,14 +79,14 @@ def test_a_changed_address_and_instances_that_are_gone(play, site, host):
     back = play("-vvv", "--diff")
     assert back.status == 0
     assert [secret for secret in ("right horse", "sha512)$", "PRIVATE KEY") if secret in back.output] == []
-    assert on_port(site).ask("/welcome").status == 200
+    assert public.ask("/welcome").status == 200
 
 
-def test_a_change_of_settings_reloads_one_instance_under_load(play, site, capsys):
+def test_a_change_of_settings_reloads_one_instance_under_load(play, public):
     changed = [*INVENTORY["web2py_daemon_instances"][1:], {**INSTANCES["public"], "threads": 6}]
     runs = []
     results = load(
-        on_port(site),
+        public,
         f"{TASKS}/slow/0.2",
         8,
         lambda: runs.append(play(variables={"web2py_daemon_instances": changed})),

@@ -51,4 +51,4 @@ def slow():
 
 def digest():
     session.forget(response)
-    return hashlib.file_digest(request.vars.file.file, "sha256").hexdigest()
+    return hashlib.file_digest(request.body, "sha256").hexdigest()
