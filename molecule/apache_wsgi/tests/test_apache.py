@@ -5,12 +5,12 @@ from __future__ import annotations
 
 
 def test_a_faulty_configuration_is_not_loaded(site):
-    site.run("echo NoSuchDirective >> /etc/apache2/web2py/site.conf")
+    site.run("echo NoSuchDirective >> /etc/apache2/web2py/apache_wsgi.conf")
     try:
         assert site.host.run("systemctl reload apache2").rc != 0
         assert site.ask("/welcome").is_web2py_page()
     finally:
-        site.run("sed -i '/^NoSuchDirective$/d' /etc/apache2/web2py/site.conf")
+        site.run("sed -i '/^NoSuchDirective$/d' /etc/apache2/web2py/apache_wsgi.conf")
     site.run("systemctl reload apache2")
 
 
