@@ -75,6 +75,8 @@ def _address_errors(instance: Mapping[str, Any]) -> list[str]:
 def _administration_errors(instance: Mapping[str, Any]) -> list[str]:
     name = _name(instance)
     given = [key for key in ("password", "password_hash") if instance.get(key)]
+    if instance.get("administration_through_proxy") and (instance.get("administration") or not instance.get("socket")):
+        return [f"{name}: administration_through_proxy is true, allowed only with socket and without administration"]
     if not instance.get("administration"):
         return [f"{name}: {given[0]} is given, but administration is not true"] if given else []
     errors = []
