@@ -311,14 +311,14 @@ def machines() -> list[str]:
     return [line.strip() for line in listed.stdout.splitlines()[1:]]
 
 
-def play(*arguments: str, variables: dict | None = None) -> Run:
-    """Run the site playbook as a user would, on the machines of this scenario."""
+def play(*arguments: str, variables: dict | None = None, playbook: pathlib.Path | None = None) -> Run:
+    """Run the site playbook (or another) as a user would, on the machines of this scenario."""
     command = ["ansible-playbook", f"--limit={os.environ.get('DISTRO') or 'all'}", *arguments]
     if variables:
         command += ["--extra-vars", json.dumps(variables)]
     started = time.monotonic()
     done = subprocess.run(
-        [*command, str(PROJECT / "playbooks" / "site.yml")],
+        [*command, str(playbook or PROJECT / "playbooks" / "site.yml")],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

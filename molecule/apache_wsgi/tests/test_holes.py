@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import pytest
 from browser import FORGED, NAME, PROBE
+from usual import PORT, ROOT, make_root, remove_root
 
-USUAL_PORT = 8088
 USUAL = f"""
-Listen {USUAL_PORT}
+Listen {PORT}
 WSGIDaemonProcess usual user=web2py group=web2py display-name=%{{GROUP}}
-<VirtualHost *:{USUAL_PORT}>
+<VirtualHost *:{PORT}>
     ServerName {NAME}
     WSGIProcessGroup usual
-    WSGIScriptAlias / /srv/usual/wsgihandler.py
-    Alias /files/ /srv/usual/applications/
-    <Directory /srv/usual>
+    WSGIScriptAlias / {ROOT}/wsgihandler.py
+    Alias /files/ {ROOT}/applications/
+    <Directory {ROOT}>
         Require all granted
     </Directory>
     <LocationMatch "^/(admin|\\w+/appadmin)(/|$)">
@@ -33,16 +33,12 @@ WSGIDaemonProcess usual user=web2py group=web2py display-name=%{{GROUP}}
 @pytest.fixture(scope="module")
 def usual(host):
     """The book's site beside ours, in a web2py root of its own that the server may write."""
-    host.check_output(
-        "mkdir -p /srv/usual && cd /srv/usual && for n in gluon handlers scripts web2py.py; do "
-        "ln -sfn /opt/web2py/current/$n $n; done && cp handlers/wsgihandler.py . && "
-        "cp -rL /var/lib/web2py/applications . && cp /var/lib/web2py/parameters_8001.py . && chown -R web2py: . "
-        "&& chmod -R go+rX ."
-    )
+    make_root(host)
     host.check_output("printf '%%s' %s > /etc/apache2/sites-enabled/usual.conf", USUAL)
     host.check_output("systemctl restart apache2")
     yield
-    host.check_output("rm -r /srv/usual /etc/apache2/sites-enabled/usual.conf; systemctl restart apache2")
+    host.check_output("rm /etc/apache2/sites-enabled/usual.conf; systemctl restart apache2")
+    remove_root(host)
 
 
 @pytest.mark.parametrize(
@@ -50,36 +46,36 @@ def usual(host):
 )
 def test_another_spelling_of_admin(usual, site, path):
     other_host = f"{NAME}:8001"
-    assert site.ask("/admin/default/index", headers=FORGED, host=other_host, port=USUAL_PORT).status == 403
-    assert site.ask(path, headers=FORGED, host=other_host, port=USUAL_PORT).is_login_page(), "open as usual"
+    assert site.ask("/admin/default/index", headers=FORGED, host=other_host, port=PORT).status == 403
+    assert site.ask(path, headers=FORGED, host=other_host, port=PORT).is_login_page(), "open as usual"
     assert site.ask(path, headers=FORGED, host=other_host).status in (400, 403)
 
 
 @pytest.mark.parametrize("path", ["/welcome/%2561ppadmin/index", "/welcome%5cappadmin%5cindex"])
 def test_another_spelling_of_appadmin(usual, site, path):
-    assert site.ask("/welcome/appadmin/index", headers=FORGED, port=USUAL_PORT).status == 403
-    reached = site.ask(path, headers=FORGED, host=f"{NAME}:8001", port=USUAL_PORT)
+    assert site.ask("/welcome/appadmin/index", headers=FORGED, port=PORT).status == 403
+    reached = site.ask(path, headers=FORGED, host=f"{NAME}:8001", port=PORT)
     assert reached.status == 303 and "/admin/default/index" in reached["Location"], "open as usual"
     assert site.ask(path, headers=FORGED, host=f"{NAME}:8001").status in (400, 403)
 
 
 def test_scheme_and_address_from_the_client(usual, site):
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "10.9.8.7"}
-    fooled = site.ask(f"{PROBE}/request_info", headers=headers, port=USUAL_PORT).json()
+    fooled = site.ask(f"{PROBE}/request_info", headers=headers, port=PORT).json()
     assert fooled["is_https"] is True and fooled["client"] == "10.9.8.7", "open as usual"
     seen = site.ask(f"{PROBE}/request_info", headers=headers).json()
     assert seen["is_https"] is False and seen["client"] != "10.9.8.7"
 
 
 def test_the_host_header_chooses_the_password_file(usual, site):
-    chosen = site.ask(f"{PROBE}/request_info", host=f"{NAME}:8001", port=USUAL_PORT).json()
+    chosen = site.ask(f"{PROBE}/request_info", host=f"{NAME}:8001", port=PORT).json()
     assert chosen["port"] == "8001", "open as usual"
     assert site.ask(f"{PROBE}/request_info", host=f"{NAME}:8001").json()["port"] == "80"
     assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
 
 
 def test_private_files_through_the_alias(usual, site):
-    leaked = site.ask("/files/probe_2/private/secret.txt", port=USUAL_PORT)
+    leaked = site.ask("/files/probe_2/private/secret.txt", port=PORT)
     assert leaked.status == 200 and b"PRIVATE-FILE-OF-PROBE" in leaked.body, "open as usual"
     for path in ("/files/probe_2/private/secret.txt", "/probe_2/private/secret.txt"):
         assert site.ask(path).status in (400, 404)

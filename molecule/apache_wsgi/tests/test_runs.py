@@ -47,7 +47,7 @@ MAX_AGE = int.from_bytes(os.urandom(2), "big") + 1
 
 @pytest.fixture(scope="class")
 def one_change():
-    variables = {"apache_wsgi_static_max_age": MAX_AGE, "apache_wsgi_administration_over_http": "redirect"}
+    variables = {"web2py_static_max_age": MAX_AGE, "web2py_administration_over_http": "redirect"}
     yield play("--diff", variables=variables)
     assert play().status == 0
 
@@ -83,10 +83,10 @@ BAD_INPUT = {
         {"apache_wsgi_treads": 4},
         ["apache_wsgi_treads", "apache_wsgi_threads"],
     ),
-    "port 0": ({"apache_wsgi_http_port": 0}, ["apache_wsgi_http_port", "found 0", "1 to 65535"]),
+    "port 0": ({"web2py_http_port": 0}, ["web2py_http_port", "found 0", "1 to 65535"]),
     "one port for both": (
-        {"apache_wsgi_http_port": 443},
-        ["apache_wsgi_https_port", "443", "apache_wsgi_http_port"],
+        {"web2py_http_port": 443},
+        ["web2py_https_port", "443", "web2py_http_port"],
     ),
     "missing certificate file": (
         {

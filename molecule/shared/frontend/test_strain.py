@@ -498,15 +498,16 @@ class TestKilledProcesses:
                 wait_for(whole, 5, "the service is whole again")
                 site.wait(5)
 
-            results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=1, after=2 * self.clients)
+            results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=2, after=2 * self.clients)
             failed = results.total() - results[200]
             assert failed <= self.clients, results
             assert results[200] > 5 * self.clients
 
     def test_each_process_of_web2py(self, site):
         processes = [process for process in site.processes() if process.web2py]
-        # With the first one the others end, too.
-        self.kill_each(site, [process.id for process in sorted(processes, key=lambda process: process.main)])
+        # Two are enough of workers that are all alike. With the main process the others end, too.
+        alike = [process.id for process in processes if not process.main][:2]
+        self.kill_each(site, alike + [process.id for process in processes if process.main])
 
     def test_a_process_of_the_web_server(self, site):
         workers = site.workers(web2py=False)

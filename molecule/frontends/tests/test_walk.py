@@ -1,0 +1,147 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One host goes from front end to front end, each time by one run of the site playbook."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import testinfra
+from browser import FRONT_ENDS, NAME, PROBE, Site, machines, play, site_of
+
+# What no other front end may leave behind, as regular expressions on the lines of `traces()`.
+BELONGS_TO = {
+    "apache_wsgi": r"apache2-lossless-reload|wsgi\.(load|conf)|apache_wsgi\.conf|\(wsgi:|apache2\.service\.d",
+    "apache_proxy": r"apache_proxy\.conf|gunicorn|web2py@|/run/web2py/|web2py-daemon|/etc/web2py/daemon",
+    "lighttpd_fcgi": r"lighttpd|uwsgi|web2py-fcgi",
+}
+APACHE = r"apache2\.service|/usr/sbin/apache2|sites-enabled/web2py|/etc/apache2/web2py"
+TRACES = r"""
+systemctl list-unit-files --no-legend --state=enabled,enabled-runtime,linked | awk '{print "enabled " $1}'
+systemctl list-units --no-legend --plain --state=active,activating,failed | awk '{print $3, $1}'
+find /etc/systemd/system /etc/apache2/sites-enabled /etc/apache2/sites-available /etc/apache2/mods-enabled \
+  /etc/apache2/web2py /etc/lighttpd/web2py /etc/lighttpd/conf-enabled /etc/tmpfiles.d /etc/web2py \
+  /usr/local/sbin /run/web2py /run/web2py-fcgi 2>/dev/null
+ss --no-header --listening --tcp --processes | awk '{print "port", $4, $6}' | sed 's/pid=[0-9]*,fd=[0-9]*//g'
+ss --no-header --listening --unix | awk '{print "socket", $5}' | grep -v '@'
+ps -eo args= | sed 's/^/process /'
+"""
+# What may differ although nothing was left: the listing itself, names made anew, and packages, which stay.
+PASSING = re.compile(
+    r"session|user@|\.scope|^process (awk|sed|ps|sh|bash|ss|find|grep|\[|/usr/bin/python3 -c)|run-docker|ansible"
+    r"|apt-daily|systemd-(tmpfiles|hostnamed|timedated|localed)|wsgi\.\d|^port .*pid|\.mount$|\.device$|dpkg|logrotate"
+)
+
+
+def traces(host) -> set[str]:
+    found = {re.sub(r"\s+", " ", line).strip() for line in host.run(TRACES).stdout.splitlines()}
+    return {line for line in found if line and not PASSING.search(line)}
+
+
+def ports(host) -> set[str]:
+    return set(re.findall(r":(\d+)\s", host.check_output("ss --no-header --listening --tcp --numeric")))
+
+
+def hosts() -> dict[str, object]:
+    return {name: testinfra.get_host(f"docker://{name}") for name in machines()}
+
+
+def visit(site: Site, visits: int) -> None:
+    """The site as a visitor knows it: pages, files, the session of before, and what is refused."""
+    for scheme in ("http", "https"):
+        assert site.ask("/", scheme).is_web2py_page()
+        assert site.ask("/welcome/static/css/bootstrap.min.css", scheme)["Cache-Control"] == "public, max-age=3600"
+        assert site.ask("/welcome", scheme, host="unknown.example").status == 404
+    assert site.ask(f"{PROBE}/visits").body == str(visits).encode(), "the session goes on"
+    assert site.ask("/admin/default/index").status == 403
+    assert site.ask("/admin/default/index", "https").is_login_page()
+    assert site.ask(f"{PROBE}/request_info", "https").json()["url"] == f"https://{NAME}{PROBE}/index"
+
+
+def test_the_walk():
+    """apache_wsgi, the proxy, Lighttpd, and back; at the end the host is as it was at the beginning."""
+    machines_ = hosts()
+    sites = {name: site_of(name, host, "apache_wsgi") for name, host in machines_.items()}
+    for site in sites.values():
+        visit(site, 1)
+    before = {name: traces(host) for name, host in machines_.items()}
+    before_ports = {name: ports(host) for name, host in machines_.items()}
+
+    for visits, front_end in enumerate(("apache_proxy", "lighttpd_fcgi", "apache_wsgi"), start=2):
+        run = play(variables={"web2py_frontend": front_end})
+        assert run.status == 0, run.output
+        for name, host in machines_.items():
+            sites[name].front_end = FRONT_ENDS[front_end]
+            visit(sites[name], visits)
+            lines = traces(host)
+            for other, pattern in BELONGS_TO.items():
+                if other != front_end:
+                    left = [line for line in lines if re.search(pattern, line) and not line.endswith("/wsgi.load")]
+                    assert left == [], (name, front_end, other)
+            if not front_end.startswith("apache"):
+                assert [line for line in lines if re.search(APACHE, line)] == [], name
+            assert ports(host) == before_ports[name], (name, front_end)
+            assert host.run("systemctl --failed --no-legend").stdout.strip() == ""
+    for name, host in machines_.items():
+        assert traces(host) ^ before[name] == set(), name
+
+
+BAD_INPUT = {
+    "two front ends": ({"web2py_frontend": ["apache_wsgi", "lighttpd_fcgi"]}, ["web2py_frontend", "apache_wsgi"]),
+    "unknown front end": ({"web2py_frontend": "nginx"}, ["web2py_frontend", "nginx", "lighttpd_fcgi"]),
+    "an application exposed that is not declared": (
+        {
+            "web2py_frontend": "apache_proxy",
+            "web2py_daemon_instances": [{"name": "public", "socket": True, "applications": ["ghost"]}],
+        },
+        ["public", "ghost"],
+    ),
+    "a default application that is not declared": (
+        {"web2py_default_application": "ghost"},
+        ["web2py_default_application", "ghost"],
+    ),
+    "an instance on a taken port": (
+        {"web2py_daemon_instances": [{"name": "extra", "address": "127.0.0.1", "port": 80}]},
+        ["extra", "80"],
+    ),
+    "administration on a plain public listener": (
+        {
+            "web2py_daemon_instances": [
+                {"name": "extra", "address": "0.0.0.0", "port": 8000, "administration": True, "password": "long enough"}
+            ]
+        },
+        ["administration asked for on a plain public listener", "0.0.0.0"],
+    ),
+    "administration through Apache on a shared host": (
+        {"web2py_frontend": "apache_proxy", "apache_proxy_shared_host": True},
+        ["apache_proxy_shared_host", "web2py_administration: disabled"],
+    ),
+    "a proxy without its instance": (
+        {"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "other", "port": 8000}]},
+        ["apache_proxy_instance", "socket: true"],
+    ),
+    "a misspelled variable of Lighttpd's role": (
+        {"web2py_frontend": "lighttpd_fcgi", "lighttpd_fcgi_proceses": 4},
+        ["lighttpd_fcgi_proceses", "lighttpd_fcgi_processes"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_refused_before_anything_changes(name):
+    variables, words = BAD_INPUT[name]
+    run = play(variables=variables)
+    assert run.status != 0
+    assert run.changed_tasks() == []
+    assert [word for word in words if word not in run.output] == [], run.output
+
+
+def test_a_role_alone_refuses_a_host_that_has_another_front_end(tmp_path):
+    play_of_one_role = tmp_path / "play.yml"
+    play_of_one_role.write_text(
+        "- hosts: web2py_web\n  become: true\n  roles: [web2py.deployment.web2py, web2py.deployment.lighttpd_fcgi]\n"
+    )
+    run = play(variables={"web2py_frontend": "lighttpd_fcgi"}, playbook=play_of_one_role)
+    assert run.status != 0
+    assert "this host has apache_wsgi" in run.output
+    assert not [task for task in run.changed_tasks() if "ighttpd" in task]
