@@ -105,12 +105,12 @@ def _value_errors(instance: Mapping[str, Any], applications: Iterable[str]) -> l
     name = _name(instance)
     known = {*applications, *(["admin"] if instance.get("administration") else [])}
     errors = [
-        f"{name}: applications has {application!r}, allowed are the applications of the site: {', '.join(sorted(known))}"
+        f"{name}: applications has {application!r}, allowed are those of the site: {', '.join(sorted(known))}"
         for application in instance.get("applications") or []
         if application not in known
     ]
     for key in ("processes", "threads"):
-        if key in instance and not str(instance[key]).isdecimal() or str(instance.get(key, 1)) == "0":
+        if (key in instance and not str(instance[key]).isdecimal()) or str(instance.get(key, 1)) == "0":
             errors.append(f"{name}: {key} is {instance[key]!r}, allowed are whole numbers from 1")
     if not MEMORY.fullmatch(str(instance.get("memory_max", "infinity"))):
         errors.append(f"{name}: memory_max is {instance['memory_max']!r}, allowed are sizes such as 512M, 2G, or 50%")

@@ -97,5 +97,5 @@ def frontend_errors(role: str, chosen: str | None, roles: Sequence[str]) -> list
         return [f"web2py_frontend: found {chosen}, but the role {role} is applied; a host has one front end"]
     names = {name.rpartition(".")[2] for name in roles} & set(FRONTENDS)
     if len(names) > 1:
-        return [f"the play has the front ends {' and '.join(sorted(names))}; allowed is one, the value of web2py_frontend"]
+        return [f"the play has the roles {' and '.join(sorted(names))}; allowed is one front end on a host"]
     return []

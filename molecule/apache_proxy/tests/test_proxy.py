@@ -118,7 +118,9 @@ def test_a_websocket_is_passed_where_configured(site, host):
                 )
                 stream = connection.sock.makefile("rb")
                 head = b"".join(iter(stream.readline, b"\r\n")).decode()
-                accept = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+                accept = hashlib.sha1(
+                    (key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode(), usedforsecurity=False
+                ).digest()
                 assert head.startswith("HTTP/1.1 101 ") and base64.b64encode(accept).decode() in head
                 connection.sock.sendall(bytes([0x81, 0x85, 0, 0, 0, 0]) + b"hello")
                 assert stream.read(7) == b"\x81\x05hello"

@@ -58,9 +58,7 @@ def test_the_sandbox(host):
 
 
 def test_a_restart_of_web2py_loses_no_request(site):
-    results = load(
-        site, f"{PROBE}/slow/0.2", 40, lambda: site.run("systemctl restart web2py-fcgi.service"), seconds=3
-    )
+    results = load(site, f"{PROBE}/slow/0.2", 40, lambda: site.run("systemctl restart web2py-fcgi.service"), seconds=3)
     assert set(results) == {200}
 
 
