@@ -19,7 +19,7 @@ def make_root(host) -> None:
 
 def start(host, unit: str, command: str) -> None:
     host.check_output(
-        f"systemd-run --quiet --unit={unit} --uid=web2py --gid=web2py --working-directory={ROOT} "
+        f"systemd-run --quiet --collect --unit={unit} --uid=web2py --gid=web2py --working-directory={ROOT} "
         f"--setenv=LANG=C.UTF-8 --setenv=PYTHONDONTWRITEBYTECODE=1 {command}"
     )
 
