@@ -20,7 +20,7 @@ TRACES = r"""
 systemctl list-unit-files --no-legend --state=enabled,enabled-runtime,linked | awk '{print "enabled " $1}'
 systemctl list-units --no-legend --plain --state=active,activating,failed | awk '{print $3, $1}'
 find /etc/systemd/system /etc/apache2/sites-enabled /etc/apache2/sites-available /etc/apache2/mods-enabled \
-  /etc/apache2/web2py /etc/lighttpd/web2py /etc/lighttpd/conf-enabled /etc/tmpfiles.d /etc/web2py \
+  /etc/apache2/web2py /etc/lighttpd/web2py /etc/lighttpd/conf-enabled/* /etc/tmpfiles.d /etc/web2py \
   /usr/local/sbin /run/web2py /run/web2py-fcgi 2>/dev/null
 ss --no-header --listening --tcp --processes | awk '{print "port", $4, $6}' | sed 's/pid=[0-9]*,fd=[0-9]*//g'
 ss --no-header --listening --unix | awk '{print "socket", $5}' | grep -v '@'
