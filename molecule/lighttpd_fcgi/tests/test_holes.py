@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The holes of the usual Lighttpd recipe: open on it, on this very machine, and shut on the deployed site.
 
-As in the book, a rule on the URL sends administration to HTTPS, and the rest goes to web2py over FastCGI; uWSGI with the
-stock handler stands in for the book's FastCGI server, which does not run on Python 3.
+As in the book, a rule on the URL sends administration to HTTPS, and the rest goes to web2py over FastCGI. uWSGI with
+the stock handler serves it; the book's own FastCGI server does not run on Python 3.
 """
 
 from __future__ import annotations
