@@ -241,7 +241,7 @@ def test_200_MB_each_way_at_constant_memory(site, capsys):
 
 
 def test_a_body_over_the_limit_is_refused(site):
-    assert site.ask("/welcome", method="POST", headers={"Content-Length": "209715201"}, port=PUBLIC).status == 413
+    assert site.ask("/welcome", method="POST", headers={"Content-Length": "268435457"}, port=PUBLIC).status == 413
 
 
 def raw(site: Site, data: bytes, later: bytes = b"") -> bytes:
