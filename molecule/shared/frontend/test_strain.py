@@ -498,7 +498,7 @@ class TestKilledProcesses:
                 wait_for(whole, 5, "the service is whole again")
                 site.wait(5)
 
-            results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=2, after=2 * self.clients)
+            results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=4, after=2 * self.clients)
             failed = results.total() - results[200]
             assert failed <= self.clients, results
             assert results[200] > 5 * self.clients
