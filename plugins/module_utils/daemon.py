@@ -26,7 +26,7 @@ def listeners(proc_net_tcp: str) -> set[Listener]:
     for line in proc_net_tcp.splitlines():
         fields = line.split()
         if len(fields) > 3 and fields[3] == LISTENING:
-            address, _, port = fields[1].partition(":")
+            address, _separator, port = fields[1].partition(":")
             # The kernel writes 32-bit words in the byte order of the machine, little-endian on all of Debian's.
             words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
             found.add((str(ipaddress.ip_address(b"".join(words))), int(port, 16)))
@@ -37,8 +37,8 @@ def own_listeners(list_sockets: str) -> set[Listener]:
     """Addresses and ports of our own sockets, from the text of `systemctl list-sockets`."""
     found = set()
     for line in list_sockets.splitlines():
-        listen, _, rest = line.strip().partition(" ")
-        address, _, port = listen.rpartition(":")
+        listen, _separator, rest = line.strip().partition(" ")
+        address, _separator, port = listen.rpartition(":")
         if "web2py@" in rest and port.isdecimal():
             found.add((address.strip("[]"), int(port)))
     return found
