@@ -217,11 +217,13 @@ def address_of(machine: str) -> str:
     return next(iter(networks.values()))["IPAddress"]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "") -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "") -> float:
+    """Wait for a condition, and return how long it took."""
+    started = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} seconds: {what or condition}"
+        assert time.monotonic() - started < seconds, f"not within {seconds} seconds: {what or condition}"
         time.sleep(0.05)
+    return time.monotonic() - started
 
 
 def site_of(machine: str, host, front_end: str | None = None) -> Site:

@@ -12,10 +12,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
-from browser import NAME, PROBE, Site, address_of, load
+from browser import NAME, PROBE, Site, address_of, load, wait_for
 
 PUBLIC, ADMIN, TLS = 8000, 8001, 8443
 PASSWORD = "right horse 8001"
@@ -42,15 +41,6 @@ FORGED = (
     {"X_Forwarded_For": "127.0.0.1", "X_Forwarded_Proto": "https", "WEB2PY_ADMINISTRATION": "loopback"},
     {"SCRIPT_NAME": "/welcome", "WEB2PY-ADMINISTRATION": "https"},
 )
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> float:
-    """Wait for a condition, and return how long it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"not within {seconds} seconds"
-        time.sleep(0.1)
-    return time.monotonic() - started
 
 
 def main_process(site: Site, name: str = "public") -> int:
@@ -151,7 +141,7 @@ def tunnel(site, on_port, tmp_path):
     process = subprocess.Popen([*command, "-L", f"{port}:127.0.0.1:{ADMIN}", f"tunnel@{site.address}"])
     near = Site(site.machine, "127.0.0.1", site.context, site.host, None)
     try:
-        until(lambda: answers(on_port(near, port), port))
+        wait_for(lambda: answers(on_port(near, port), port))
         yield on_port(near, port)
     finally:
         process.terminate()
@@ -311,7 +301,7 @@ def test_requests_in_flight_survive(site, public, verb, capsys):
         started = time.monotonic()
         site.run(f"systemctl {verb} web2py@public")
         took.append(time.monotonic() - started)
-        until(lambda: workers(site) and not set(before) & set(workers(site)), 30)
+        wait_for(lambda: workers(site) and not set(before) & set(workers(site)), 30)
 
     results = load(public, f"{TASKS}/slow/1", 30, change, seconds=4)
     with capsys.disabled():
@@ -345,7 +335,7 @@ def test_kept_connections_survive_a_reload(site):
         thread.start()
     before = workers(site)
     site.run("systemctl reload web2py@public")
-    until(lambda: len(workers(site)) == 2 and not set(before) & set(workers(site)), 30)
+    wait_for(lambda: len(workers(site)) == 2 and not set(before) & set(workers(site)), 30)
     over.set()
     for thread in threads:
         thread.join()
@@ -383,15 +373,15 @@ def test_a_reload_of_code_that_does_not_load_changes_nothing(site, host):
 
 @pytest.mark.parametrize("victim", ["main", "worker"])
 def test_back_after_a_kill(site, victim, capsys):
-    until(lambda: len(workers(site)) == 2)
+    wait_for(lambda: len(workers(site)) == 2)
     for _ in range(2):
         pid = main_process(site) if victim == "main" else workers(site)[0]
         site.run(f"kill -KILL {pid}")
-        seconds = until(lambda: answers(site), 10)
+        seconds = wait_for(lambda: answers(site), 10)
         with capsys.disabled():
             print(f"\nafter kill -9 of the {victim} process: {seconds:.1f} s")
         assert seconds < 5
-        until(lambda: len(workers(site)) == 2)
+        wait_for(lambda: len(workers(site)) == 2)
 
 
 # Confinement and limits
@@ -425,7 +415,7 @@ def test_the_service_can_change_no_code(site, host):
 
 def test_requests_are_in_the_journal(site, host):
     site.ask("/welcome/default/index?secret=1", port=PUBLIC)
-    until(lambda: '"GET /welcome/default/index"' in host.run("journalctl -u web2py@public -n 50 --no-pager").stdout)
+    wait_for(lambda: '"GET /welcome/default/index"' in host.run("journalctl -u web2py@public -n 50 --no-pager").stdout)
     assert "secret=1" not in host.check_output("journalctl -u web2py@public --no-pager")
 
 
@@ -438,9 +428,9 @@ def finished(site: Site, task: str) -> bool:
 
 def test_the_scheduler_runs_a_task_and_finishes_it_before_it_stops(site, host):
     task = site.ask(f"{TASKS}/queue/1", port=PUBLIC).body.decode()
-    until(lambda: finished(site, task), 60)
+    wait_for(lambda: finished(site, task), 60)
     task = site.ask(f"{TASKS}/queue/8", port=PUBLIC).body.decode()
-    until(lambda: site.ask(f"{TASKS}/outcome/{task}", port=PUBLIC).json()["run"] == "RUNNING", 60)
+    wait_for(lambda: site.ask(f"{TASKS}/outcome/{task}", port=PUBLIC).json()["run"] == "RUNNING", 60)
     host.check_output("systemctl stop web2py-scheduler@tasks-1")
     try:
         assert finished(site, task)
@@ -452,7 +442,7 @@ def test_the_scheduler_runs_a_task_and_finishes_it_before_it_stops(site, host):
 def test_everything_is_back_after_a_restart_of_the_machine(site):
     subprocess.run(["docker", "restart", "--time", "60", site.machine], check=True, capture_output=True)
     site.address = address_of(site.machine)
-    until(lambda: answers(site), 60)
-    until(lambda: site.host.run("systemctl is-active web2py-scheduler@tasks-1 web2py@admin").rc == 0, 60)
+    wait_for(lambda: answers(site), 60)
+    wait_for(lambda: site.host.run("systemctl is-active web2py-scheduler@tasks-1 web2py@admin").rc == 0, 60)
     assert site.host.run("test -S /run/web2py/behind.sock").rc == 0
     assert site.ask("/welcome", "https", port=TLS).status == 200
