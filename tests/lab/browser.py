@@ -238,6 +238,15 @@ def site_of(machine: str, host, front_end: str | None = None) -> Site:
     )
 
 
+class Answers(Counter):
+    """How many answers of each status and errors of each kind there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # When the requests began that got no 200, in seconds since the epoch.
+        self.failed_since: list[float] = []
+
+
 def load(
     site: Site | list[Site],
     path: str,
@@ -245,22 +254,27 @@ def load(
     during: Callable[[], object],
     seconds: float = 0,
     after: int = 1,
-) -> Counter:
+) -> Answers:
     """Keep this many requests in flight (to each site) during `during()`; count the answers and the errors by kind.
 
     It begins when `after` requests have been answered. With `seconds`, each client goes on asking until `during()` is
     over and that time has passed.
     """
     sites = [site] if isinstance(site, Site) else site
-    results: Counter = Counter()
+    results = Answers()
     over = threading.Event()
 
     def visitor(site: Site) -> None:
         while True:
+            began = time.time()
+            outcome: int | str
             try:
-                results[site.fresh().ask(path).status] += 1
+                outcome = site.fresh().ask(path).status
             except (OSError, http.client.HTTPException) as error:
-                results[type(error).__name__] += 1
+                outcome = type(error).__name__
+            results[outcome] += 1
+            if outcome != 200:
+                results.failed_since.append(began)
             if not seconds or over.is_set():
                 return
 

@@ -5,6 +5,11 @@ from pathlib import Path
 
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.collection_loader import AnsibleCollectionConfig
+from hypothesis import settings
+
+# A busy machine is no error.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".ansible" / "collections"
 
