@@ -75,7 +75,7 @@ def test_validation_comes_first_and_catches_misspelled_variables(role: Path) -> 
     imported = [task.get("ansible.builtin.import_tasks") for task in load(role, "tasks/main.yml")]
     assert [file for file in imported if file] == ["validate.yml", "deploy.yml"]
     assert imported[0] == "validate.yml" and imported[-1] == "deploy.yml"
-    checks = [task.get("web2py.deployment.validate_role_variables") for task in load(role, "tasks/validate.yml")]
+    checks = [task.get("web2py.deployment.validate_role") for task in load(role, "tasks/validate.yml")]
     assert [check["role"].rpartition(".")[2] for check in checks if check] == [role.name]
 
 

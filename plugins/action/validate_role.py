@@ -21,7 +21,7 @@ def short_role_name(role: str) -> str:
     prefix, separator, name = role.rpartition(".")
     if separator and prefix != COLLECTION:
         raise AnsibleActionFail(
-            f"validate_role_variables: role is '{role}', allowed are the roles of {COLLECTION}: "
+            f"validate_role: role is '{role}', allowed are the roles of {COLLECTION}: "
             f"give a short name, or one that begins with '{COLLECTION}.'."
         )
     return name
@@ -32,11 +32,30 @@ def documented_options(role: str, roles: Path = ROLES) -> frozenset[str]:
     known = sorted(path.parent.parent.name for path in roles.glob("*/meta/argument_specs.yml"))
     if role not in known:
         raise AnsibleActionFail(
-            f"validate_role_variables: role is '{role}', allowed are the roles with a meta/argument_specs.yml: "
+            f"validate_role: role is '{role}', allowed are the roles with a meta/argument_specs.yml: "
             f"{', '.join(known) or 'none found'}."
         )
     text = (roles / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     return frozenset(yaml.safe_load(text)["argument_specs"]["main"].get("options") or {})
+
+
+def platform_problem(platforms: Iterable[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """Return what is wrong with the host's distribution for a role with these Galaxy platforms, or nothing."""
+    allowed = {platform["name"]: platform["versions"] for platform in platforms}
+    if not allowed or facts.get("distribution_release") in allowed.get(facts.get("distribution"), ()):
+        return ""
+    found = " ".join(str(facts[name]) for name in ("distribution", "distribution_version") if name in facts)
+    return (
+        f"unsupported distribution: found {found or 'none, because facts were not gathered'}, allowed are "
+        + "; ".join(f"{name} {', '.join(map(str, versions))}" for name, versions in allowed.items())
+        + ". Take the host out of the play."
+    )
+
+
+def supported_platforms(role: str, roles: Path = ROLES) -> list[dict[str, Any]]:
+    """Return the platforms in the role's meta/main.yml."""
+    meta = yaml.safe_load((roles / role / "meta" / "main.yml").read_text(encoding="utf-8"))
+    return meta["galaxy_info"].get("platforms") or []
 
 
 def role_prefixes(roles: Path = ROLES) -> frozenset[str]:
@@ -90,7 +109,11 @@ class ActionModule(ActionBase):
         allowed = documented_options(role) | set(arguments["also"])
         unknown = unknown_variables(role, task_vars or {}, allowed, role_prefixes())
 
+        platform = platform_problem(supported_platforms(role), (task_vars or {}).get("ansible_facts") or {})
+        problems = [message(role, unknown)] if unknown else []
+        problems += [platform] if platform else []
+
         result.update(changed=False, unknown=list(unknown))
-        if unknown:
-            result.update(failed=True, msg=message(role, unknown))
+        if problems:
+            result.update(failed=True, msg="\n".join(problems))
         return result

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The action plugin validate_role_variables: its rules alone, and a real run of ansible-playbook."""
+"""The action plugin validate_role: its rules alone, and a real run of ansible-playbook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
-from ansible_collections.web2py.deployment.plugins.action import validate_role_variables as plugin
+from ansible_collections.web2py.deployment.plugins.action import validate_role as plugin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRET = "the-value-nobody-may-see"
@@ -68,18 +68,24 @@ def test_a_role_that_does_not_exist_is_refused_with_those_that_do(collection: Pa
 
 
 @pytest.fixture
-def collection(tmp_path: Path) -> Path:
+def platforms() -> list[dict]:
+    return []
+
+
+@pytest.fixture
+def collection(tmp_path: Path, platforms: list[dict]) -> Path:
     """A collection of two small roles with this plugin in it, so that no real role's options matter here."""
     root = tmp_path / "ansible_collections" / "web2py" / "deployment"
     for part in ("action", "modules"):
         target = root / "plugins" / part
         target.mkdir(parents=True)
-        shutil.copy(REPOSITORY / "plugins" / part / "validate_role_variables.py", target)
+        shutil.copy(REPOSITORY / "plugins" / part / "validate_role.py", target)
     for role, options in {"alpha": ["alpha_port", "alpha_owner"], "alpha_beta": ["alpha_beta_size"]}.items():
         meta = root / "roles" / role / "meta"
         meta.mkdir(parents=True)
         spec = {"argument_specs": {"main": {"options": {name: {"type": "str"} for name in options}}}}
         (meta / "argument_specs.yml").write_text(yaml.safe_dump(spec))
+        (meta / "main.yml").write_text(yaml.safe_dump({"galaxy_info": {"platforms": platforms}}))
     return root
 
 
@@ -89,7 +95,7 @@ def play(collection: Path, variables: dict, *arguments: str, **options: object) 
     (directory / "inventory.json").write_text(
         json.dumps({"all": {"hosts": {"host": {"ansible_connection": "local", **variables}}}})
     )
-    task = {"web2py.deployment.validate_role_variables": {"role": "alpha", **options}}
+    task = {"web2py.deployment.validate_role": {"role": "alpha", **options}}
     (directory / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     environment = {
         **os.environ,
@@ -131,6 +137,35 @@ def test_a_play_passes_with_right_names_and_changes_nothing(collection: Path, ar
     assert status == 0, output
     assert result == {"changed": False, "unknown": []}
     assert SECRET not in output
+
+
+DEBIAN = [{"name": "Debian", "versions": ["bookworm", "trixie"]}]
+
+
+@pytest.mark.parametrize(
+    ("platforms", "facts", "found"),
+    [
+        (DEBIAN, {"distribution": "Debian", "distribution_release": "trixie"}, None),
+        ([], {}, None),
+        (
+            DEBIAN,
+            {"distribution": "Debian", "distribution_release": "buster", "distribution_version": "10.1"},
+            "Debian 10.1",
+        ),
+        (DEBIAN, {"distribution": "Fedora", "distribution_release": "", "distribution_version": "43"}, "Fedora 43"),
+        (DEBIAN, {}, "none, because facts were not gathered"),
+    ],
+)
+def test_the_distribution_is_one_of_those_in_the_meta_data(platforms: list, facts: dict, found: str | None) -> None:
+    problem = plugin.platform_problem(platforms, facts)
+    assert (problem == "") if found is None else (f"found {found}, allowed are Debian bookworm, trixie" in problem)
+
+
+@pytest.mark.parametrize("platforms", [DEBIAN])
+def test_a_play_on_an_unsupported_host_fails(collection: Path) -> None:
+    status, result, _output = play(collection, {"alpha_prt": SECRET})
+    assert status == 2
+    assert "alpha_prt" in result["msg"] and "unsupported distribution" in result["msg"]
 
 
 def test_a_value_that_cannot_be_templated_is_never_touched(collection: Path) -> None:

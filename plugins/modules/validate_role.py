@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: validate_role_variables
-short_description: Report misspelled variables of a role of this collection
+module: validate_role
+short_description: Report misspelled variables of a role of this collection, and hosts it does not support
 version_added: "1.0.0"
 description:
   - Fails when a variable of the host begins with the name of a role of this collection and an underscore,
@@ -21,6 +21,8 @@ description:
     example C(web2py_daemon_port) is never reported for the role P(web2py.deployment.web2py#role).
   - All misspelled variables are reported in one message, each with the nearest allowed names. Values are
     never read and never printed.
+  - Fails also when the host's distribution is none of the C(platforms) in the role's C(meta/main.yml).
+    Facts must have been gathered for that.
 options:
   role:
     description:
@@ -50,11 +52,11 @@ author:
 
 EXAMPLES = r"""
 - name: Report misspelled variables of the role
-  web2py.deployment.validate_role_variables:
+  web2py.deployment.validate_role:
     role: tls_certificate
 
 - name: Allow a name that only the playbook reads
-  web2py.deployment.validate_role_variables:
+  web2py.deployment.validate_role:
     role: web2py.deployment.web2py
     also:
       - web2py_frontend
