@@ -226,6 +226,16 @@ def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "
     return time.monotonic() - started
 
 
+def requests_read(site: Site, port: int) -> int:
+    """On how many connections the server has read all that has come."""
+    sockets = site.run(f"ss -Htn --info state established '( sport = :{port} )'")
+    # Recv-Q of each connection, and how many bytes came on it.
+    return sum(
+        queued == "0" and int(received) > 0
+        for queued, received in re.findall(r"^(\d+) .*?\n.*?\bbytes_received:(\d+)", sockets, re.MULTILINE)
+    )
+
+
 def site_of(machine: str, host, front_end: str | None = None) -> Site:
     """The site of one machine, trusting just the certificate that lies there.
 

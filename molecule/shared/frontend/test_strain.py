@@ -504,7 +504,8 @@ class TestKilledProcesses:
                 # A zombie serves nobody: it has no command line any more.
                 files = " ".join(f"/proc/{process}/cmdline" for process in dying)
                 times = site.run(
-                    f"date +%s.%N; kill -KILL {victim}; while cat {files} 2>/dev/null | grep -q .; do :; done; date +%s.%N"
+                    f"date +%s.%N; kill -KILL {victim}; "
+                    f"while cat {files} 2>/dev/null | grep -q .; do :; done; date +%s.%N"
                 )
                 killed.extend(map(float, times.split()))
                 wait_for(whole, 5, "the service is whole again")

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from browser import NAME, PROBE, Site, address_of, load, wait_for
+from browser import NAME, PROBE, Site, address_of, load, requests_read, wait_for
 
 PUBLIC, ADMIN, TLS = 8000, 8001, 8443
 PASSWORD = "right horse 8001"
@@ -297,13 +297,12 @@ def test_requests_in_flight_survive(site, public, verb, capsys):
     took = []
 
     def change():
-        time.sleep(1)
         started = time.monotonic()
         site.run(f"systemctl {verb} web2py@public")
         took.append(time.monotonic() - started)
         wait_for(lambda: workers(site) and not set(before) & set(workers(site)), 30)
 
-    results = load(public, f"{TASKS}/slow/1", 30, change, seconds=4)
+    results = load(public, f"{TASKS}/slow/1", 30, change, seconds=4, after=30)
     with capsys.disabled():
         print(f"\n{verb}: {took[0]:.1f} s, {dict(results)}")
     assert set(results) == {200} and results[200] >= 60
@@ -350,7 +349,7 @@ def test_a_stop_finishes_what_runs_and_a_start_serves_what_waited(site):
     ]
     for thread in threads:
         thread.start()
-    time.sleep(1)
+    wait_for(lambda: requests_read(site, PUBLIC) == 8)
     site.run("systemctl stop web2py@public.socket web2py@public.service")
     for thread in threads:
         thread.join()

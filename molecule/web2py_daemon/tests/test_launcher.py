@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import threading
-import time
 
 import pytest
+from browser import requests_read, wait_for
 
 PORT = 9000
 APPLICATION = """
@@ -30,13 +31,13 @@ def worker_class(request, site):
         f"--bind=0.0.0.0:{PORT} --worker-class={request.param} --workers=1 --threads=4 "
         "--keep-alive=30 small:application"
     )
-    deadline = time.monotonic() + 20
-    while True:
+
+    def answers() -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if ask_once(site) == b"done":
-                break
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+            return ask_once(site) == b"done"
+        return False
+
+    wait_for(answers)
     yield request.param
     site.host.run("systemctl stop launcher; systemctl reset-failed launcher")
 
@@ -51,16 +52,25 @@ def ask_once(site, seconds: float = 0) -> bytes:
         return ask(connection, seconds)
 
 
+def accepts(site, worker: str) -> bool:
+    """Whether the process waits for connections: its event loop watches its listening socket."""
+    listening = re.findall(rf"pid={worker},fd=(\d+)", site.run("ss -Hltnp"))
+    watched = re.findall(r"tfd:\s+(\d+)", site.run(f"cat /proc/{worker}/fdinfo/* 2>/dev/null || true"))
+    return bool(set(listening) & set(watched))
+
+
 def test_what_comes_on_a_kept_connection_while_the_worker_stops(site, worker_class):
     kept = site.connect("http", PORT)
     assert ask(kept) == b"done"
     running: list[bytes] = []
     thread = threading.Thread(target=lambda: running.append(ask_once(site, 4)))
     thread.start()
-    time.sleep(0.5)
+    wait_for(lambda: requests_read(site, PORT) == 2)
     main = site.run("systemctl show --value -p MainPID launcher").strip()
-    site.run(f"kill -TERM $(pgrep --parent {main})")
-    time.sleep(2)
+    worker = site.run(f"pgrep --parent {main}").strip()
+    assert accepts(site, worker)
+    site.run(f"kill -TERM {worker}")
+    wait_for(lambda: not accepts(site, worker))
     kept.sock.settimeout(10)
     try:
         answer = ask(kept)
