@@ -30,6 +30,8 @@ FORBIDDEN_OUTPUT = {
     "[DEPRECATION WARNING]": "uses something deprecated",
     "Skipping, no tests found": "has no tests",
 }
+# These take longest, and begin before the other scenarios: none is left to run alone at the end.
+LONG_SCENARIOS = ("web2py_daemon", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate")
 # Process groups of the steps that run now.
 running: set[int] = set()
 
@@ -68,7 +70,9 @@ def gates() -> list[Step]:
 
 
 def scenario_names() -> list[str]:
-    return sorted(path.parent.name for path in lab.REPOSITORY.glob("molecule/*/molecule.yml"))
+    names = {path.parent.name for path in lab.REPOSITORY.glob("molecule/*/molecule.yml")}
+    first = [name for name in LONG_SCENARIOS if name in names]
+    return first + sorted(names.difference(first))
 
 
 def deploys_web2py(name: str) -> bool:
