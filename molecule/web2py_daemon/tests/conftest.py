@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import ssl
-import subprocess
-import time
 from collections.abc import Callable
 
 import pytest
-from browser import PROJECT, Run, Site, address_of
+import testinfra
+from browser import Site, address_of, machines
+
+
+def plain_site(machine: str, host) -> Site:
+    certificate = host.file("/etc/ssl/certs/probe.pem").content_string
+    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host, None)
 
 
 @pytest.fixture
 def site(host) -> Site:
     """The machine of a test, trusting just the certificate that lies there."""
-    machine = host.backend.host
-    certificate = host.file("/etc/ssl/certs/probe.pem").content_string
-    return Site(machine, address_of(machine), ssl.create_default_context(cadata=certificate), host, None)
+    return plain_site(host.backend.host, host)
 
 
 @pytest.fixture
@@ -40,25 +40,6 @@ def public(site, on_port) -> Site:
 
 
 @pytest.fixture
-def play(host) -> Callable[..., Run]:
-    """Deploys the machine of a test, with other variables where it gives some."""
-
-    def run(*arguments: str, variables: dict | None = None) -> Run:
-        started = time.monotonic()
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                f"--limit={host.backend.host}",
-                f"--extra-vars={json.dumps(variables or {})}",
-                *arguments,
-                str(PROJECT / "molecule/web2py_daemon/converge.yml"),
-            ],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-        )
-        return Run(done.returncode, done.stdout, time.monotonic() - started)
-
-    return run
+def publics(on_port) -> list[Site]:
+    """The public instances of all machines, for tests around one run of the play."""
+    return [on_port(plain_site(name, testinfra.get_host(f"docker://{name}")), 8000) for name in machines()]

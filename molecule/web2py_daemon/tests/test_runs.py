@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
+import browser
 import pytest
 import yaml
 from browser import load
@@ -15,19 +17,24 @@ INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group
 INSTANCES = {instance["name"]: instance for instance in INVENTORY["web2py_daemon_instances"]}
 
 
+# On all machines at once: what matters here happens on each of them by itself.
+play = functools.partial(browser.play, playbook=pathlib.Path(__file__).parents[1] / "converge.yml")
+
+
 def changes(run) -> int:
     return sum(host["changed"] for host in run.stats().values())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--check", "--diff"]])
-def test_another_run_changes_nothing(play, arguments):
+def test_another_run_changes_nothing(arguments):
     run = play(*arguments)
     assert run.status == 0, run.output
     assert changes(run) == 0, run.changed_tasks()
 
 
-def test_every_mistake_is_named_before_anything_changes(play, host):
-    host.check_output("systemd-run --unit=stranger python3 -m http.server 8099")
+def test_every_mistake_is_named_before_anything_changes(publics):
+    for site in publics:
+        site.run("systemd-run --unit=stranger python3 -m http.server 8099")
     instances = [
         {"name": "Bad-Name", "port": 8100},
         {"name": "taken", "port": 8099},
@@ -46,7 +53,8 @@ def test_every_mistake_is_named_before_anything_changes(play, host):
             variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": workers},
         )
     finally:
-        host.check_output("systemctl stop stranger")
+        for site in publics:
+            site.run("systemctl stop stranger")
     assert run.status != 0 and changes(run) == 0
     for words in (
         ("'Bad-Name'", "lowercase"),
@@ -64,29 +72,32 @@ def test_every_mistake_is_named_before_anything_changes(play, host):
     assert "tiny-77" not in run.output and "never-used-77" not in run.output
 
 
-def test_a_changed_address_and_instances_that_are_gone(play, public, host):
+def test_a_changed_address_and_instances_that_are_gone(publics):
     """One run moves an instance, removes one as absent and others as no longer listed; the next brings them back."""
     instances = [{**INSTANCES["public"], "port": 8010}, {"name": "tls", "state": "absent"}]
     run = play("--diff", variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": []})
     assert run.status == 0, run.output
-    listening = host.check_output("ss -Hltn")
-    assert ":8010" in listening
-    assert not [port for port in (8000, 8001, 8443) if f":{port} " in listening]
-    left = host.run("ls -d /etc/web2py/daemon/* /etc/systemd/system/web2py* /var/lib/web2py/instances/* /run/web2py/*")
-    assert not [name for name in ("admin", "tls", "behind", "tasks") if name in left.stdout], left.stdout
-    units = host.check_output("systemctl list-units --all --no-legend 'web2py*'")
-    assert not [name for name in ("@admin", "@tls", "@behind", "@tasks") if name in units], units
+    for site in publics:
+        listening = site.run("ss -Hltn")
+        assert ":8010" in listening
+        assert not [port for port in (8000, 8001, 8443) if f":{port} " in listening]
+        left = site.host.run(
+            "ls -d /etc/web2py/daemon/* /etc/systemd/system/web2py* /var/lib/web2py/instances/* /run/web2py/*"
+        ).stdout
+        assert not [name for name in ("admin", "tls", "behind", "tasks") if name in left], left
+        units = site.run("systemctl list-units --all --no-legend 'web2py*'")
+        assert not [name for name in ("@admin", "@tls", "@behind", "@tasks") if name in units], units
     back = play("-vvv", "--diff")
     assert back.status == 0
     assert [secret for secret in ("right horse", "sha512)$", "PRIVATE KEY") if secret in back.output] == []
-    assert public.ask("/welcome").status == 200
+    assert [site.ask("/welcome").status for site in publics] == [200] * len(publics)
 
 
-def test_a_change_of_settings_reloads_one_instance_under_load(play, public):
+def test_a_change_of_settings_reloads_one_instance_under_load(publics):
     changed = [*INVENTORY["web2py_daemon_instances"][1:], {**INSTANCES["public"], "threads": 6}]
     runs = []
     results = load(
-        public,
+        publics,
         f"{TASKS}/slow/0.2",
         8,
         lambda: runs.append(play(variables={"web2py_daemon_instances": changed})),
@@ -98,9 +109,10 @@ def test_a_change_of_settings_reloads_one_instance_under_load(play, public):
     assert play().status == 0
 
 
-def test_removal_leaves_nothing_but_the_listed_scheduler(play, host):
+def test_removal_leaves_nothing_but_the_listed_scheduler(publics):
     run = play(variables={"web2py_daemon_instances": []})
     assert run.status == 0, run.output
-    assert f":{PUBLIC} " not in host.check_output("ss -Hltn")
-    assert host.check_output("systemctl is-active web2py-scheduler@tasks-1") == "active"
+    for site in publics:
+        assert f":{PUBLIC} " not in site.run("ss -Hltn")
+        assert site.run("systemctl is-active web2py-scheduler@tasks-1").strip() == "active"
     assert play().status == 0
