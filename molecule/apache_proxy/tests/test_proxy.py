@@ -37,6 +37,10 @@ while True:
 """
 
 
+def test_no_websocket_is_passed_unless_configured(site):
+    assert site.ask("/probe_2/realtime").status == 404
+
+
 def test_a_second_run_changes_nothing():
     for arguments in ([], ["--check"]):
         run = play(*arguments)
@@ -107,20 +111,25 @@ def test_headers_with_an_underscore_change_nothing(site):
         assert site.ask(f"{PROBE}/request_info", headers={name: value}).json() == true, name
 
 
-def test_a_websocket_is_passed_where_configured(site, host):
+@pytest.fixture(scope="module")
+def websocket() -> str:
+    """The path at which all machines pass WebSockets while the tests that take this run."""
     path = "/probe_2/realtime"
-    assert site.ask(path).status == 404
-    sockets = [{"path": path, "backend": "ws://127.0.0.1:8888/"}]
-    run = play(f"--limit={host.backend.host}", variables={"apache_proxy_websockets": sockets})
+    run = play(variables={"apache_proxy_websockets": [{"path": path, "backend": "ws://127.0.0.1:8888/"}]})
     assert run.status == 0, run.output
+    yield path
+    assert play().status == 0
+
+
+def test_a_websocket_is_passed_where_configured(site, host, websocket):
+    host.check_output("printf '%%s' %s > /tmp/echo.py && systemd-run --unit=echo python3 /tmp/echo.py", ECHO)
     try:
-        host.check_output("printf '%%s' %s > /tmp/echo.py && systemd-run --unit=echo python3 /tmp/echo.py", ECHO)
         wait_for(lambda: host.run("ss -ltn | grep -q :8888").rc == 0)
         for scheme in ("http", "https"):
             key = base64.b64encode(os.urandom(16)).decode()
             with contextlib.closing(site.connect(scheme)) as connection:
                 connection.sock.sendall(
-                    f"GET {path} HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    f"GET {websocket} HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                     f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
                 )
                 stream = connection.sock.makefile("rb")
@@ -133,8 +142,6 @@ def test_a_websocket_is_passed_where_configured(site, host):
                 assert stream.read(7) == b"\x81\x05hello"
     finally:
         host.run("systemctl stop echo")
-        assert play(f"--limit={host.backend.host}").status == 0
-    assert site.ask(path).status == 404
 
 
 def test_a_faulty_configuration_is_not_loaded(site):
