@@ -37,10 +37,6 @@ while True:
 """
 
 
-def test_no_websocket_is_passed_unless_configured(site):
-    assert site.ask("/probe_2/realtime").status == 404
-
-
 def test_a_second_run_changes_nothing():
     for arguments in ([], ["--check"]):
         run = play(*arguments)
@@ -111,37 +107,39 @@ def test_headers_with_an_underscore_change_nothing(site):
         assert site.ask(f"{PROBE}/request_info", headers={name: value}).json() == true, name
 
 
-@pytest.fixture(scope="module")
-def websocket() -> str:
-    """The path at which all machines pass WebSockets while the tests that take this run."""
+def echoed(site, scheme: str, path: str) -> str:
+    """Open a WebSocket, say hello, and return what comes back, or the status of a refusal."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    with contextlib.closing(site.connect(scheme)) as connection:
+        connection.sock.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        stream = connection.sock.makefile("rb")
+        head = b"".join(iter(stream.readline, b"\r\n")).decode()
+        if not head.startswith("HTTP/1.1 101 "):
+            return head.split()[1]
+        accept = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode(), usedforsecurity=False).digest()
+        assert base64.b64encode(accept).decode() in head
+        connection.sock.sendall(bytes([0x81, 0x85, 0, 0, 0, 0]) + b"hello")
+        return stream.read(7)[2:].decode()
+
+
+def test_a_websocket_is_passed_where_configured(sites):
     path = "/probe_2/realtime"
     run = play(variables={"apache_proxy_websockets": [{"path": path, "backend": "ws://127.0.0.1:8888/"}]})
     assert run.status == 0, run.output
-    yield path
-    assert play().status == 0
-
-
-def test_a_websocket_is_passed_where_configured(site, host, websocket):
-    host.check_output("printf '%%s' %s > /tmp/echo.py && systemd-run --unit=echo python3 /tmp/echo.py", ECHO)
     try:
-        wait_for(lambda: host.run("ss -ltn | grep -q :8888").rc == 0)
-        for scheme in ("http", "https"):
-            key = base64.b64encode(os.urandom(16)).decode()
-            with contextlib.closing(site.connect(scheme)) as connection:
-                connection.sock.sendall(
-                    f"GET {websocket} HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-                )
-                stream = connection.sock.makefile("rb")
-                head = b"".join(iter(stream.readline, b"\r\n")).decode()
-                accept = hashlib.sha1(
-                    (key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode(), usedforsecurity=False
-                ).digest()
-                assert head.startswith("HTTP/1.1 101 ") and base64.b64encode(accept).decode() in head
-                connection.sock.sendall(bytes([0x81, 0x85, 0, 0, 0, 0]) + b"hello")
-                assert stream.read(7) == b"\x81\x05hello"
+        for site in sites:
+            site.host.check_output(
+                "printf '%%s' %s > /tmp/echo.py && systemd-run --unit=echo python3 /tmp/echo.py", ECHO
+            )
+            wait_for(lambda site=site: site.host.run("ss -ltn | grep -q :8888").rc == 0)
+            assert [echoed(site, scheme, path) for scheme in ("http", "https")] == ["hello", "hello"]
+            site.run("systemctl stop echo")
     finally:
-        host.run("systemctl stop echo")
+        assert play().status == 0
+    assert [echoed(site, "http", path) for site in sites] == ["404"] * len(sites)
 
 
 def test_a_faulty_configuration_is_not_loaded(site):
