@@ -71,6 +71,14 @@ def test_a_client_cannot_choose_scheme_address_or_port(site):
     for host in (f"{NAME}:8001", f"{NAME}:443"):
         assert site.ask(f"{PROBE}/request_info", host=host).json()["port"] == "80"
     assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
+    # A proxy removes what is listed here, and may remove what it has just set.
+    for names in (
+        "X-Forwarded-Proto",
+        "x-forwarded-proto, X-FORWARDED-PORT,X-Forwarded-For",
+        "close, X-Forwarded-Proto",
+    ):
+        seen = site.ask(f"{PROBE}/request_info", "https", headers={"Connection": names}).json()
+        assert (seen["is_https"], seen["is_local"], seen["client"], seen["port"]) == (True, False, true, "443"), names
 
 
 @pytest.mark.parametrize("name", ["unknown.example", "", "127.0.0.1", None, f"x.{NAME}", f"{NAME}.evil"])
@@ -336,6 +344,25 @@ class TestReloads:
 
         results = load(site, f"{PROBE}/slow/0.05", 30, reload_three_times, seconds=3, after=60)
         assert set(results) == {200} and results[200] > 200
+
+    def test_a_reload_of_web2py_brings_another_release_of_the_runtime_package(self, site):
+        """As the role switches it; its answer about the health tells which one runs."""
+        link = "/opt/web2py/runtime"
+        former = site.run(f"readlink {link}").strip()
+        other = "/opt/web2py/runtimes/of-a-test"
+        site.run(
+            f"cp -r {link}/ {other} && touch {other}/wsgi.py && "
+            f"sed -i 's/ok\\\\n/new\\\\n/' {other}/web2py_runtime/handler.py"
+        )
+        try:
+            for target, answer in ((other, b"new\n"), (former, b"ok\n")):
+                site.run(f"ln -s {target} {link}.new && mv -T {link}.new {link} && touch {link}/wsgi.py")
+                site.run(site.front_end.reload_web2py)
+                wait_for(lambda answer=answer: {site.ask("/healthz").body for _ in range(20)} == {answer}, 40)
+        finally:
+            site.run(
+                f"ln -sfn {former} {link} && rm -r {other} && touch {link}/wsgi.py && {site.front_end.reload_web2py}"
+            )
 
 
 def test_the_site_comes_back_after_a_restart_of_the_machine(site):

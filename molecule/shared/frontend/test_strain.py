@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shlex
+import socket
 import subprocess
 import threading
 import time
@@ -234,6 +235,8 @@ class SlowClients(threading.Thread):
         self.trickle = trickle
         self.connections = [site.connect(scheme) for _ in range(number)]
         for connection in self.connections:
+            # Or the kernel would read for the client.
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sock.sendall(head)
         self.rounds = 0
         self.over = threading.Event()
@@ -269,15 +272,46 @@ def test_slow_clients_do_not_block_others(site, scheme, kind):
     head, trickle = {
         "body": (request("POST", f"{PROBE}/digest", "Content-Type: text/plain", "Content-Length: 100"), b"x" * 100),
         "headers": (f"GET /welcome HTTP/1.1\r\nHost: {NAME}\r\n".encode(), b"X-Slow: " + b"x" * 92),
-        "answer": (request("GET", f"{PROBE}/page/1000000"), None),
+        "answer": (request("GET", f"{PROBE}/page/5000000"), None),
     }[kind]
     times = []
-    with SlowClients(site, scheme, head, trickle):
+    # Whoever is slow to read is not kept waiting by a time limit; there may be more of them than web2py has threads.
+    with SlowClients(site, scheme, head, trickle, number=40 if kind == "answer" else 12):
         for number in range(20):
             started = time.monotonic()
             assert site.fresh().ask(f"{PROBE}/echo/{number}", scheme).body == f"echo of {number}".encode()
             times.append(time.monotonic() - started)
     assert max(times) < 2, times
+
+
+def test_silent_tls_clients_do_not_block_others_for_long(site):
+    """More than Apache has workers, each with the beginning of a handshake."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(420):
+            client = stack.enter_context(contextlib.closing(socket.create_connection((site.address, 443))))
+            client.sendall(b"\x16\x03\x01")
+        for scheme in ("http", "https"):
+            # As long as a handshake may take, and a moment.
+            site.wait(15)
+            others_get_their_answers(site, scheme)
+
+
+def test_wrong_logins_do_not_block_others(site):
+    """web2py lets each of them wait for seconds in the thread of its request."""
+    wrong, times = {"password": "wrong horse"}, []
+    try:
+        with concurrent.futures.ThreadPoolExecutor(36) as pool:
+            logins = [pool.submit(site.fresh().post, "/admin/default/index", dict(wrong), "https") for _ in range(36)]
+            while not all(login.done() for login in logins):
+                started = time.monotonic()
+                assert site.fresh().ask(f"{PROBE}/echo/1").body == b"echo of 1"
+                times.append(time.monotonic() - started)
+        statuses = [login.result().status for login in logins]
+        assert set(statuses) <= {200, 503} and 200 in statuses, statuses
+        # Three dozen handshakes take their time, too.
+        assert max(times) < 10, times
+    finally:
+        site.run("find /opt/web2py /var/lib/web2py/data -name hosts.deny -delete")
 
 
 @both_schemes
@@ -501,18 +535,17 @@ class TestKilledProcesses:
                 return gone and sum(process.web2py for process in processes) >= sum(one.web2py for one in before)
 
             def kill(victim: int = victim, whole=whole, dying=dying, killed=killed) -> None:
-                # A zombie serves nobody: it has no command line any more.
-                files = " ".join(f"/proc/{process}/cmdline" for process in dying)
+                # A zombie may have threads that are not dead yet, with connections that are open.
+                files = " ".join(f"/proc/{process}" for process in dying)
                 times = site.run(
-                    f"date +%s.%N; kill -KILL {victim}; "
-                    f"while cat {files} 2>/dev/null | grep -q .; do :; done; date +%s.%N"
+                    f"date +%s.%N; kill -KILL {victim}; while grep -qs '^State:.[^ZX]' {files}; do :; done; date +%s.%N"
                 )
                 killed.extend(map(float, times.split()))
                 wait_for(whole, 5, "the service is whole again")
                 site.wait(5)
 
             results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=4, after=2 * self.clients)
-            assert killed[1] - killed[0] < 0.5
+            assert killed[1] - killed[0] < 1
             assert [began - killed[1] for began in results.failed_since if began > killed[1]] == [], results
             assert len(results.failed_since) <= 2 * self.clients, results
             assert results[200] > 5 * self.clients

@@ -412,6 +412,13 @@ def test_the_service_can_change_no_code(site, host):
     assert written == ""
 
 
+def test_the_service_can_put_nothing_in_the_place_of_its_sockets(host):
+    """systemd gives a fresh socket to the service by its name, and would follow a link."""
+    as_service = "setpriv --reuid=web2py --regid=web2py --clear-groups"
+    for folder in ("/run/web2py", "/run/web2py-tls/..", "/etc/systemd/system"):
+        assert host.run(f"{as_service} touch {folder}/x").rc != 0, folder
+
+
 def test_requests_are_in_the_journal(site, host):
     site.ask("/welcome/default/index?secret=1", port=PUBLIC)
     wait_for(lambda: '"GET /welcome/default/index"' in host.run("journalctl -u web2py@public -n 50 --no-pager").stdout)

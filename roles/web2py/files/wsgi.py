@@ -4,8 +4,9 @@
 import os
 import sys
 
-# mod_wsgi leaves the folder of its script out of the module path.
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# mod_wsgi leaves the folder of its script out of the module path. The link to it may be switched while this process
+# lives.
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 from web2py_runtime.handler import make_application
 

@@ -226,7 +226,7 @@ def ask(settings: Settings, **environ: str) -> tuple[str, bytes, list[dict[str, 
         start_response("200 OK", [])
         return [b"web2py"]
 
-    application = handler.guard(web2py, settings)
+    application = handler.guard(web2py, settings, __file__)
     body = b"".join(application(environ, lambda status, headers: statuses.append(status)))
     return statuses[0], body, reached
 
@@ -254,6 +254,13 @@ def test_the_health_path_does_not_reach_web2py_unless_it_is_switched_off() -> No
     [
         ("127.0.0.1", {}, True),
         ("::1", {}, True),
+        ("127.0.0.1", {"HTTP_HOST": "127.0.0.1"}, True),
+        ("::1", {"HTTP_HOST": "[::1]:8001"}, True),
+        # A name that leads here (DNS rebinding), and a proxy that tells nothing but itself.
+        ("127.0.0.1", {"HTTP_HOST": "www.example.org"}, False),
+        ("127.0.0.1", {"HTTP_HOST": "localhost.example.org:8001"}, False),
+        ("127.0.0.1", {"HTTP_HOST": ""}, False),
+        ("127.0.0.1", {"HTTP_VIA": "1.1 proxy"}, False),
         ("127.0.0.1", {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
         ("127.0.0.1", {"HTTP_FORWARDED": "for=127.0.0.1"}, False),
         ("192.0.2.1", {}, False),
@@ -272,9 +279,44 @@ def test_administration_from_this_host_needs_a_peer_that_forwards_nothing(
         return []
 
     settings = parse_settings({"administration": "loopback", "trusted_proxies": ["unix"]}, "test")
-    environ = {"PATH_INFO": "/", "REMOTE_ADDR": peer, "wsgi.url_scheme": "http", **header}
-    handler.guard(web2py, settings)(environ, lambda *_: None)
+    environ = {
+        "PATH_INFO": "/",
+        "REMOTE_ADDR": peer,
+        "HTTP_HOST": "localhost:8001",
+        "wsgi.url_scheme": "http",
+        **header,
+    }
+    handler.guard(web2py, settings, __file__)(environ, lambda *_: None)
     assert decisions == [None if allowed else 403]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "one_at_a_time"),
+    [
+        ("POST", "/admin/default/index", True),
+        ("POST", "/admin", True),
+        ("POST", "/admin/default/index.html/", True),
+        ("GET", "/admin/default/index", False),
+        ("POST", "/admin/default/site", False),
+        ("POST", "/shop/default/index", False),
+    ],
+)
+def test_logins_of_the_administration_wait_for_nobody_in_a_thread(method: str, path: str, one_at_a_time: bool) -> None:
+    statuses: list[str] = []
+
+    def web2py(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        # While this one is checked, the next comes.
+        if not environ.get("second"):
+            list(application({**environ, "second": True}, lambda status, _headers: statuses.append(status)))
+        start_response("200 OK", [])
+        return [b""]
+
+    application = handler.guard(web2py, Settings(), __file__)
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http"}
+    for _ in range(2):
+        list(application(dict(environ), lambda status, _headers: statuses.append(status)))
+    second = "503 Service Unavailable" if one_at_a_time else "200 OK"
+    assert statuses == [second, "200 OK"] * 2
 
 
 # Settings

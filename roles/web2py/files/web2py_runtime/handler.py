@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ipaddress
 import json
 import locale
@@ -10,7 +12,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -29,6 +31,8 @@ AMBIGUOUS_PATH = re.compile(r"[%\\\x00-\x1f\x7f]|/\.\.(?:/|\Z)")
 
 # A client that no proxy named. web2py would take a missing address for 127.0.0.1, and trust it.
 UNKNOWN_CLIENT = "0.0.0.0"  # noqa: S104 (nothing listens there)
+
+BUSY_LOGIN = b"Another login is being checked. Please try again in a moment.\n"
 
 
 class SettingsError(ValueError):
@@ -134,6 +138,14 @@ def parse_address(text: str) -> Address | None:
 def is_forwarding(name: str) -> bool:
     """Tell whether `name` is a header by which clients and proxies state who asked, and how."""
     return name.startswith("HTTP_X_FORWARDED") or name in ("HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_PROXY")
+
+
+def names_this_host(header: str) -> bool:
+    """Tell whether a Host header is what a browser on this host, or at the end of an SSH tunnel to it, sends.
+
+    A name that leads here by DNS (rebinding), or that a proxy passes on, is none.
+    """
+    return re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", header.strip().lower()) is not None
 
 
 def forwarded_client(header: str, peer: Address | None, trusted: TrustedProxies) -> Address | None:
@@ -245,10 +257,30 @@ def load_web2py(settings: Settings) -> WSGIApplication:
 def make_application(config_path: str = "/etc/web2py/runtime.json") -> WSGIApplication:
     """Load the settings and web2py; return the WSGI application to serve."""
     settings = load_settings(config_path)
-    return guard(load_web2py(settings), settings)
+    return guard(load_web2py(settings), settings, config_path)
 
 
-def guard(wsgibase: WSGIApplication, settings: Settings) -> WSGIApplication:
+def is_login(method: str, path: str) -> bool:
+    """Tell whether the request may try a password of web2py's administration."""
+    return method == "POST" and re.fullmatch(r"/admin(/default(/index(\.\w+)?)?)?/*", path) is not None
+
+
+@contextlib.contextmanager
+def only_login(file: str) -> Iterator[bool]:
+    """Be the only login in all processes of this service, told by a lock on its settings file, or say that it is not.
+
+    web2py lets each wrong password wait for seconds in the thread of its request: many at once would stop the site.
+    """
+    with open(file, "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def guard(wsgibase: WSGIApplication, settings: Settings, config_path: str) -> WSGIApplication:
     """Put the checks of this module in front of web2py's own WSGI application."""
 
     def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -264,16 +296,31 @@ def guard(wsgibase: WSGIApplication, settings: Settings) -> WSGIApplication:
             environ,
             applications=settings.applications,
             administration=settings.administration,
-            local=client is not None and client.is_loopback and not forwarded,
+            local=client is not None
+            and client.is_loopback
+            and not forwarded
+            and "HTTP_VIA" not in environ
+            and names_this_host(environ.get("HTTP_HOST", "")),
         )
-        with policy.granted(access):
+        with contextlib.ExitStack() as stack:
+            if is_login(environ.get("REQUEST_METHOD", ""), path) and not stack.enter_context(only_login(config_path)):
+                headers = [("Retry-After", "5")]
+                return plain_answer(environ, start_response, "503 Service Unavailable", BUSY_LOGIN, headers)
+            stack.enter_context(policy.granted(access))
             return wsgibase(environ, start_response)
 
     return application
 
 
-def plain_answer(environ: Environ, start_response: Callable[..., Any], status: str, body: bytes) -> list[bytes]:
+def plain_answer(
+    environ: Environ,
+    start_response: Callable[..., Any],
+    status: str,
+    body: bytes,
+    more_headers: Iterable[tuple[str, str]] = (),
+) -> list[bytes]:
     headers = [
+        *more_headers,
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),

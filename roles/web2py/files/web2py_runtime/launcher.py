@@ -2,8 +2,9 @@
 """The worker of gunicorn (20.1 and 23) that serves web2py over HTTP without a web server in front.
 
 Gunicorn's own threaded worker loses what arrives on a kept connection while it stops, and gives a thread to each
-client that connects, even if nothing is sent. This one waits for a whole request head without a thread, and when it
-stops it accepts nothing new but serves the connections it has for as long as a proxy would reuse them.
+client that connects, even if nothing is sent or read. This one waits for a whole request head without a thread, stores
+the answer for a client that is slow to read it, and when it stops it accepts nothing new but serves the connections it
+has for as long as a proxy would reuse them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import os
 import queue
 import re
+import select
 import selectors
 import socket
 import ssl
@@ -32,6 +34,12 @@ MAXIMUM_HEAD = 64 * 1024
 # Apache's lingering close: a client that still sends its body could not read the answer after an abrupt one.
 LINGER_SILENCE, LINGER_TOTAL = 2.0, 30.0
 IN_MEMORY = 1024 * 1024
+# Seconds that the thread of a request waits, altogether, for a client to read; then the rest of the answer is stored.
+PATIENCE = 1.0
+# An answer that is longer waits for its reader all the same: it may have no end.
+MAXIMUM_STORED = 1024 * 1024 * 1024
+# OpenSSL wants a write that did not succeed repeated with no less data.
+PIECE = 16 * 1024
 
 
 class BodyReader:
@@ -56,6 +64,75 @@ class BodyReader:
         return self.reader.length == 0 if isinstance(self.reader, LengthReader) else self.reader.parser is None
 
 
+class Outgoing:
+    """A client's socket for the answer: what the client is slow to read is stored, and holds no thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.stored = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 (the connection owns it)
+        self.size = self.sent = 0
+        self.patience = PATIENCE
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+    @property
+    def left(self) -> bool:
+        return self.sent < self.size
+
+    def sendall(self, data: bytes) -> None:
+        data = memoryview(data)
+        timeout = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            while data and self.push():
+                done = self.try_to_send(data[:PIECE])
+                data = data[done:]
+                if not done and not self.wait():
+                    break
+        finally:
+            self.sock.settimeout(timeout)
+        if self.size - self.sent > MAXIMUM_STORED:
+            self.sock.sendall(self.take(self.size - self.sent))
+        self.stored.seek(self.size)
+        self.size += self.stored.write(data)
+
+    def wait(self) -> bool:
+        """Give the client a moment to read; tell whether it has."""
+        started = time.monotonic()
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        ready = self.patience > 0 and bool(poll.poll(self.patience * 1000))
+        self.patience -= time.monotonic() - started
+        return ready
+
+    def push(self) -> bool:
+        """Send of what is stored as much as the client takes now; tell whether nothing is left."""
+        while self.left:
+            self.stored.seek(self.sent)
+            done = self.try_to_send(self.stored.read(PIECE))
+            self.sent += done
+            if not done:
+                return False
+        if self.size:
+            self.size = self.sent = 0
+            self.stored.seek(0)
+            self.stored.truncate()
+        return True
+
+    def take(self, size: int) -> bytes:
+        self.stored.seek(self.sent)
+        data = self.stored.read(size)
+        self.sent += len(data)
+        return data
+
+    def try_to_send(self, data: bytes | memoryview) -> int:
+        try:
+            return self.sock.send(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+
 class Connection(TConn):
     """A client's connection, which waits in the poller until a request head is complete."""
 
@@ -65,6 +142,8 @@ class Connection(TConn):
             self.sock = worker.tls.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         self.parser = RequestParser(worker.cfg, self.sock, client)
         self.body: BodyReader | None = None
+        self.outgoing: Outgoing | None = None
+        self.lingers = False
         self.head = bytearray()
         self.kept = False
         self.since = time.monotonic()
@@ -126,6 +205,7 @@ class Worker(ThreadWorker):
     def init_process(self) -> None:
         self.waiting: set[Connection] = set()
         self.running: set[Connection] = set()
+        self.sending: set[Connection] = set()
         self.done: queue.SimpleQueue[tuple[Connection, bool]] = queue.SimpleQueue()
         self.listening = False
         self.tls = None
@@ -146,7 +226,7 @@ class Worker(ThreadWorker):
     def run(self) -> None:
         self.poller.register(self.PIPE[0], selectors.EVENT_READ, self.woken)
         deadline = None
-        while self.alive or self.waiting or self.running:
+        while self.alive or self.waiting or self.running or self.sending:
             self.notify()
             if self.ppid != os.getppid():
                 self.alive = False
@@ -159,14 +239,15 @@ class Worker(ThreadWorker):
             self.close_overdue()
             self.replace_when_stuck()
             if deadline and time.monotonic() > deadline:
-                self.log.warning("%d requests take longer than graceful_timeout and are cut off", len(self.running))
+                unfinished = len(self.running) + len(self.sending)
+                self.log.warning("%d requests take longer than graceful_timeout and are cut off", unfinished)
                 # Python would wait for the threads.
                 os._exit(0)
         self.listen(False)
         self.tpool.shutdown(False)
 
     def has_room(self) -> bool:
-        return len(self.waiting) + len(self.running) < self.cfg.worker_connections
+        return len(self.waiting) + len(self.running) + len(self.sending) < self.cfg.worker_connections
 
     def listen(self, wanted: bool) -> None:
         """Accept connections or leave them to the other workers, and to the kernel until one accepts them."""
@@ -210,9 +291,12 @@ class Worker(ThreadWorker):
             return
         if ready:
             self.stop_waiting(connection)
-            self.running.add(connection)
             connection.begin(self.stall_timeout)
-            self.tpool.submit(self.handle, connection).add_done_callback(partial(self.finished, connection))
+            self.submit(connection, self.handle)
+
+    def submit(self, connection: Connection, work: Callable[[Connection], tuple[bool, Connection]]) -> None:
+        self.running.add(connection)
+        self.tpool.submit(work, connection).add_done_callback(partial(self.finished, connection))
 
     def stop_waiting(self, connection: Connection) -> None:
         self.waiting.discard(connection)
@@ -233,11 +317,48 @@ class Worker(ThreadWorker):
         while not self.done.empty():
             connection, keep = self.done.get()
             self.running.discard(connection)
-            if keep:
-                connection.keep()
-                self.wait_for(connection)
+            if connection.outgoing and connection.outgoing.left:
+                self.send_rest(connection, keep)
             else:
-                connection.close()
+                self.settle(connection, keep)
+
+    def settle(self, connection: Connection, keep: bool) -> None:
+        if keep:
+            connection.keep()
+            self.wait_for(connection)
+        else:
+            connection.close()
+
+    def send_rest(self, connection: Connection, keep: bool) -> None:
+        connection.since = time.monotonic()
+        connection.sock.setblocking(False)
+        self.sending.add(connection)
+        self.poller.register(connection.sock, selectors.EVENT_WRITE, partial(self.writable, connection, keep))
+
+    def writable(self, connection: Connection, keep: bool, _file: Any = None) -> None:
+        before = connection.outgoing.sent
+        try:
+            finished = connection.outgoing.push()
+        except OSError:
+            self.stop_sending(connection)
+            connection.close()
+            return
+        if finished:
+            self.stop_sending(connection)
+            if connection.lingers:
+                self.submit(connection, self.linger)
+            else:
+                self.settle(connection, keep)
+        elif connection.outgoing.sent > before:
+            connection.since = time.monotonic()
+
+    def stop_sending(self, connection: Connection) -> None:
+        self.sending.discard(connection)
+        self.poller.unregister(connection.sock)
+
+    def linger(self, conn: Connection) -> tuple[bool, Connection]:
+        conn.linger()
+        return False, conn
 
     def close_overdue(self) -> None:
         now = time.monotonic()
@@ -253,6 +374,11 @@ class Worker(ThreadWorker):
             if now - connection.since > limit:
                 self.stop_waiting(connection)
                 connection.close()
+        for connection in list(self.sending):
+            if now - connection.since > self.stall_timeout:
+                self.log.info("a client did not read for %g seconds", self.stall_timeout)
+                self.stop_sending(connection)
+                connection.close()
 
     def replace_when_stuck(self) -> None:
         if not self.alive:
@@ -265,9 +391,10 @@ class Worker(ThreadWorker):
     # One request, in a thread.
 
     def handle(self, conn: Connection) -> tuple[bool, Connection]:
-        conn.body = None
+        conn.body = conn.outgoing = None
         keep, conn = super().handle(conn)
-        if not keep and conn.body and not conn.body.finished:
+        conn.lingers = bool(not keep and conn.body and not conn.body.finished)
+        if conn.lingers and not (conn.outgoing and conn.outgoing.left):
             conn.linger()
         return keep, conn
 
@@ -279,11 +406,15 @@ class Worker(ThreadWorker):
             if name == "CONTENT-LENGTH" and not re.fullmatch("[0-9]+", value):
                 raise InvalidHeader(name, req=req)
         conn.body = req.body.reader = BodyReader(req.body.reader)
+        sock = conn.sock
+        conn.sock = conn.outgoing = Outgoing(sock)
         try:
             return super().handle_request(req, conn) and conn.body.finished
         except TimeoutError:
             self.log.info("a client neither sent nor read for %g seconds", self.stall_timeout)
             return False
+        finally:
+            conn.sock = sock
 
     def answer(
         self, application: Callable[..., Iterable[bytes]], environ: dict[str, Any], start_response: Callable[..., Any]
