@@ -54,11 +54,18 @@ class FrontEnd:
     reload_web2py: str  # the command
     # What the command line of a process that runs web2py holds, where the unit has others, too.
     mark: str = ""
+    # How many clients may read large answers slowly at the same time while others are served.
+    slow_readers: int = 40
 
 
 FRONT_ENDS = {
     "apache_wsgi": FrontEnd(
-        "apache2.service", "apache2.service", "/etc/apache2", "touch /opt/web2py/runtime/wsgi.py", "(wsgi:web2py)"
+        "apache2.service",
+        "apache2.service",
+        "/etc/apache2",
+        "touch /opt/web2py/runtime/wsgi.py",
+        "(wsgi:web2py)",
+        slow_readers=12,  # fewer than mod_wsgi has threads, see docs/frontends.md
     ),
     "apache_proxy": FrontEnd(
         "apache2.service", "web2py@public.service", "/etc/apache2", "systemctl reload web2py@public.service"

@@ -275,8 +275,8 @@ def test_slow_clients_do_not_block_others(site, scheme, kind):
         "answer": (request("GET", f"{PROBE}/page/5000000"), None),
     }[kind]
     times = []
-    # Whoever is slow to read is not kept waiting by a time limit; there may be more of them than web2py has threads.
-    with SlowClients(site, scheme, head, trickle, number=40 if kind == "answer" else 12):
+    number = site.front_end.slow_readers if kind == "answer" else 12
+    with SlowClients(site, scheme, head, trickle, number):
         for number in range(20):
             started = time.monotonic()
             assert site.fresh().ask(f"{PROBE}/echo/{number}", scheme).body == f"echo of {number}".encode()
