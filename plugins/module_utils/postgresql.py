@@ -229,6 +229,8 @@ def errors(role: Mapping[str, Any]) -> list[str]:
         found.append(f"postgresql_port: found {role['port']}, allowed are 1 to 65535")
     if not role["tls"] and any(item.get("type") == "hostssl" for item in entries(role["hba"])):
         found.append("postgresql_hba: has an entry of type hostssl, which needs postgresql_tls")
+    if role["tls"] and not (role["tls"].get("certificate_file") and role["tls"].get("key_file")):
+        found.append("postgresql_tls: needs both certificate_file and key_file")
     if role["backup_keep_days"] < 1:
         found.append(f"postgresql_backup_keep_days: found {role['backup_keep_days']}, allowed is at least 1")
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", role["backup_directory"]):
