@@ -26,6 +26,8 @@ class ActionModule(ReleaseAction):
         variable = f"source of application {name!r} in web2py_applications" if own else "web2py_source"
         tree = source.read_source(own or arguments.get("framework_source"), variable)
         tree = source.application(tree, str(name), bundled=not own)
+        if arguments.get("settings_file"):
+            tree = source.with_model(tree, str(arguments["settings_file"]))
         # The links to writable folders are part of a release, so they are part of its identity.
         writable = ",".join(sorted(arguments.get("writable") or []))
         return hashlib.sha256(f"{tree.digest()} {writable}".encode()).hexdigest()[:12], tree

@@ -44,6 +44,11 @@ options:
     type: list
     elements: str
     default: []
+  settings_file:
+    description:
+      - Settings file on the host that connects the application to its database, sessions, uploads and cache. With it
+        the release gets one more model, C(models/000_web2py_deployment.py), which runs before the application's own.
+    type: path
   home:
     description: Folder of the code on the host.
     type: path
@@ -167,6 +172,7 @@ def main():
             "source": {"type": "dict"},
             "framework_source": {"type": "dict"},
             "writable": {"type": "list", "elements": "str", "default": []},
+            "settings_file": {"type": "path"},
             "home": {"type": "path", "default": "/opt/web2py"},
             "root": {"type": "path", "default": "/var/lib/web2py"},
             "user": {"type": "str", "default": "web2py"},

@@ -386,6 +386,36 @@ def application(tree: Tree, name: str, bundled: bool) -> Tree:
     return code
 
 
+MODEL = "models/000_web2py_deployment.py"
+MODEL_TEXT = """\
+# Written by Ansible (web2py.deployment.web2py_application): connects the application to its database, sessions, uploads
+# and cache, before its own models run. The settings are in the file that is named below.
+import sys
+
+if "/opt/web2py/runtime" not in sys.path:
+    sys.path.append("/opt/web2py/runtime")
+from web2py_runtime.application import configure
+
+globals().update(configure({settings_file!r}, request, response, session, cache))
+"""
+
+
+def with_model(tree: Tree, settings_file: str) -> Tree:
+    """The application with a model of ours that runs before its own."""
+    earlier = sorted(name for name in tree.entries if re.fullmatch(r"models/\w+\.py", name) and name <= MODEL)
+    if earlier:
+        raise SourceError(
+            f"{tree.origin}: {earlier[0]} would run before {MODEL}, which this collection adds; rename it"
+        )
+    if tree.any_below("compiled", ".pyc"):
+        raise SourceError(
+            f"{tree.origin} is compiled: web2py would not run {MODEL}, which connects it to its database, sessions, "
+            "uploads and cache; deploy the source, or take these keys out of web2py_applications"
+        )
+    content = MODEL_TEXT.format(settings_file=settings_file).encode()
+    return Tree(tree.origin, {**tree.entries, MODEL: Entry(lambda: content)})
+
+
 def _check_links(tree: Tree) -> None:
     """A link may lead only to files of its own top folder: `static/x` never out of `static`.
 

@@ -1,0 +1,49 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: application_settings
+short_description: The settings file of one application
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - What the runtime package on a web host connects the application to. Holds secrets.
+options:
+  _input:
+    description: One entry of C(web2py_applications).
+    type: dict
+    required: true
+  server:
+    description: The value of C(web2py_database_server).
+    type: dict
+    required: true
+  cache_servers:
+    description: The value of C(web2py_cache_servers).
+    type: list
+    elements: str
+    required: true
+  secrets:
+    description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+settings: >-
+  {{ application | web2py.deployment.application_settings(web2py_database_server, web2py_cache_servers, secrets) }}
+"""
+
+RETURN = r"""
+_value:
+  description: The settings.
+  type: dict
+"""
+
+from ansible_collections.web2py.deployment.plugins.module_utils import data
+
+
+class FilterModule:
+    def filters(self):
+        return {"application_settings": data.application_settings}

@@ -1,0 +1,41 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: memcached_servers
+short_description: Addresses of cache servers with their port
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - For C(web2py_cache_servers). IPv6 addresses get brackets.
+options:
+  _input:
+    description: Host names and IP addresses.
+    type: list
+    elements: str
+    required: true
+  port:
+    description: TCP port.
+    type: int
+    default: 11211
+"""
+
+EXAMPLES = r"""
+servers: "{{ ['cache1', '2001:db8::1'] | web2py.deployment.memcached_servers }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The addresses.
+  type: list
+  sample: ['cache1:11211', '[2001:db8::1]:11211']
+"""
+
+from ansible_collections.web2py.deployment.plugins.module_utils import data
+
+
+class FilterModule:
+    def filters(self):
+        return {"memcached_servers": data.memcached_servers}

@@ -1,0 +1,40 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: postgresql_users
+short_description: Input of the role postgresql, the users of applications
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - One user for each application with a database.
+options:
+  _input:
+    description: The list C(web2py_applications).
+    type: list
+    elements: dict
+    required: true
+  secrets:
+    description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+postgresql_users: "{{ web2py_applications | web2py.deployment.postgresql_users(secrets) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The users, as the role's C(postgresql_users).
+  type: list
+"""
+
+from ansible_collections.web2py.deployment.plugins.module_utils import data
+
+
+class FilterModule:
+    def filters(self):
+        return {"postgresql_users": data.postgresql_users}

@@ -1,0 +1,184 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where applications keep their data: from `web2py_applications` to what roles and applications take."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.web2py.deployment.plugins.module_utils import postgresql
+from ansible_collections.web2py.deployment.plugins.module_utils.site import entries, present
+
+CHOICES = {
+    "sessions": ("files", "database", "cookie"),
+    "uploads": ("files", "database"),
+    "cache": ("ram", "disk", "memcached"),
+    "tickets": ("files", "database"),
+}
+# With any of these, an application gets the managed model.
+KEYS = ("database", *CHOICES, "secure_cookies")
+# Secrets of an application: name of the file and what needs it.
+SECRETS = {
+    "database_password": lambda item: has_database(item) and not item["database"].get("password"),
+    "cookie_key": lambda item: item.get("sessions") == "cookie",
+    "cache_key": lambda item: item.get("cache") == "memcached",
+}
+
+
+def has_database(item: Mapping[str, Any]) -> bool:
+    # `database: {}` is one with all defaults.
+    return item.get("database") is not None
+
+
+def with_data(applications: Any) -> list[Mapping[str, Any]]:
+    """The applications that are to be there and say where they keep something."""
+    return [item for item in entries(applications) if present(item) and any(key in item for key in KEYS)]
+
+
+def data_applications(applications: Any) -> list[str]:
+    """Names of the applications that get the managed model."""
+    return [str(item["name"]) for item in with_data(applications)]
+
+
+def data_secrets(applications: Any) -> list[str]:
+    """Names of the secrets that these applications need beside those that are given."""
+    return [
+        f"{item['name']}.{name}" for item in with_data(applications) for name, needed in SECRETS.items() if needed(item)
+    ]
+
+
+def data_errors(applications: Any, server: Mapping[str, Any], cache_servers: Sequence[str]) -> list[str]:
+    """All that is wrong in what the applications say of their data."""
+    errors = []
+    names: dict[str, str] = {}
+    for item in with_data(applications):
+        name = item["name"]
+        database = item.get("database") or {}
+        for key, allowed in CHOICES.items():
+            if key in item and item[key] not in allowed:
+                errors.append(f"application {name!r}: {key} is {item[key]!r}, allowed are {', '.join(allowed)}")
+            elif item.get(key) == "database" and key != "tickets" and not has_database(item):
+                errors.append(f"application {name!r}: {key} are to be in the database, but it has none; add database")
+        if item.get("cache") == "memcached" and not cache_servers:
+            errors.append(
+                f"application {name!r}: cache is 'memcached', but there is no cache server; put a host into the group "
+                "web2py_cache or set web2py_cache_servers"
+            )
+        if not has_database(item):
+            continue
+        if not server:
+            errors.append(
+                f"application {name!r} has a database, but there is no database server; put a host into the group "
+                "web2py_database or set web2py_database_server"
+            )
+        for key in ("name", "user"):
+            wrong = postgresql.name_error(f"application {name!r}, {key} of its database", database.get(key, name))
+            errors += [wrong] if wrong else []
+        if "?" in str(database.get("name", "")):
+            errors.append(
+                f"application {name!r}: the name of its database has a question mark, which web2py cannot read"
+            )
+        if "password" in database and not postgresql.password_allowed(database["password"]):
+            errors.append(f"application {name!r}: the password of its database must be a text of 8 to 1024 characters")
+        shared = str(database.get("name", name))
+        if shared in names:
+            errors.append(f"applications {names[shared]!r} and {name!r} have the same database, {shared!r}")
+        names[shared] = name
+    return errors
+
+
+def database_of(item: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+    """Name, user and password of an application's database, with all defaults filled in."""
+    given = item["database"]
+    return {
+        "name": given.get("name", item["name"]),
+        "user": given.get("user", item["name"]),
+        "password": given.get("password") or secrets[f"{item['name']}.database_password"],
+        "pool_size": given.get("pool_size", 5),
+    }
+
+
+def dal_uri(database: Mapping[str, Any]) -> str:
+    """The connection string of pydal; for `DAL(…, decode_credentials=True)`."""
+    user, password = (quote(str(database[key]), safe="") for key in ("user", "password"))
+    if database.get("socket"):
+        return f"postgres://{user}:{password}@/{database['name']}?unix_socket={database['socket']}"
+    host = str(database["host"])
+    host = f"[{host}]" if ":" in host else host
+    mode = (database.get("tls") or {}).get("mode", "verify-full")
+    return f"postgres://{user}:{password}@{host}:{database.get('port', 5432)}/{database['name']}?sslmode={mode}"
+
+
+def dal_driver_args(database: Mapping[str, Any]) -> dict[str, Any]:
+    """What pydal does not read from its connection string: `DAL(…, driver_args=…)`."""
+    arguments: dict[str, Any] = {"connect_timeout": 3}
+    if database.get("socket"):
+        return arguments
+    tls = database.get("tls") or {}
+    if tls.get("ca_file"):
+        arguments["sslrootcert"] = tls["ca_file"]
+    # pydal leaves the brackets of an IPv6 address on, which the driver takes for a name.
+    with contextlib.suppress(ValueError):
+        arguments["hostaddr"] = str(ipaddress.ip_address(str(database["host"])))
+    return arguments
+
+
+def postgresql_users(applications: Any, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Input of the role postgresql: one user for each application with a database."""
+    databases = [database_of(item, secrets) for item in with_data(applications) if has_database(item)]
+    return [{"name": database["user"], "password": database["password"]} for database in databases]
+
+
+def postgresql_databases(applications: Any) -> list[dict[str, Any]]:
+    """Input of the role postgresql: the database of each application."""
+    return [
+        {"name": item["database"].get("name", item["name"]), "owner": item["database"].get("user", item["name"])}
+        for item in with_data(applications)
+        if has_database(item)
+    ]
+
+
+def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str, Any]]:
+    """Input of the role postgresql: each user reaches his database, from the host itself and from these addresses."""
+    rules = []
+    for database in postgresql_databases(applications):
+        rule = {"databases": [database["name"]], "users": [database["owner"]], "method": "scram-sha-256"}
+        rules.append({"type": "local", **rule})
+        rules += [{"type": "hostssl", "address": address, **rule} for address in addresses]
+    return rules
+
+
+def memcached_servers(hosts: Sequence[str], port: int = 11211) -> list[str]:
+    """Addresses of cache servers with their port, as `web2py_cache_servers` takes them."""
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in map(str, hosts)]
+
+
+def application_settings(
+    application: Mapping[str, Any],
+    server: Mapping[str, Any],
+    cache_servers: Sequence[str],
+    secrets: Mapping[str, str],
+) -> dict[str, Any]:
+    """The settings file of one application, which the runtime package reads."""
+    name = application["name"]
+    settings: dict[str, Any] = {"application": name}
+    for key in ("sessions", "uploads", "cache", "secure_cookies", "session_classes"):
+        if key in application:
+            settings[key] = application[key]
+    if has_database(application):
+        database = {**server, **database_of(application, secrets)}
+        settings["database"] = {
+            "uri": dal_uri(database),
+            "driver_args": dal_driver_args(database),
+            "pool_size": database["pool_size"],
+        }
+    if application.get("sessions") == "cookie":
+        settings["cookie_key"] = secrets[f"{name}.cookie_key"]
+    if application.get("cache") == "memcached":
+        settings["cache_servers"] = list(cache_servers)
+        settings["cache_key"] = secrets[f"{name}.cache_key"]
+    return settings
