@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Run steps of the test suite, all or those named, and say for each whether it passed and how long it took.
 
-DISTRO=debian12 or DISTRO=debian13 narrows the scenarios, KEEP=1 leaves their machines up.
+DISTRO=debian12 or DISTRO=debian13 narrows the scenarios, except those whose machines are one site of both
+distributions; KEEP=1 leaves their machines up.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ FORBIDDEN_OUTPUT = {
     "Skipping, no tests found": "has no tests",
 }
 # These take longest, and begin before the other scenarios: none is left to run alone at the end.
-LONG_SCENARIOS = ("web2py_daemon", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate")
+LONG_SCENARIOS = ("web2py_daemon", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate", "data")
+# The machines of these are one site and need each other.
+WHOLE_SCENARIOS = ("data",)
 # Process groups of the steps that run now.
 running: set[int] = set()
 
@@ -85,7 +88,8 @@ def scenario(name: str, keep: bool, variables: Mapping[str, str] | None = None, 
     if keep:
         # --destroy=never also leaves out the destroying that the sequence begins with.
         test = f"molecule destroy --scenario-name {shlex.quote(name)} && {test} --destroy=never"
-    return Step(f"scenario {name}{remark}", ("sh", "-c", test), variables or {}, deploys_web2py(name))
+    whole = {"DISTRO": ""} if name in WHOLE_SCENARIOS else {}
+    return Step(f"scenario {name}{remark}", ("sh", "-c", test), {**(variables or {}), **whole}, deploys_web2py(name))
 
 
 def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[Step]:

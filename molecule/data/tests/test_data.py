@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import hashlib
 import json
 import os
 import pathlib
 import re
 import shlex
+import shutil
+import subprocess
 import threading
 import time
 import uuid
@@ -19,7 +22,9 @@ import testinfra
 import yaml
 from browser import PROJECT, load, play, site_of, wait_for
 
-WEB, DATABASE, CACHE = (testinfra.get_host(f"docker://data-{name}") for name in ("web", "database", "cache"))
+WEB12, WEB13, DATABASE, CACHE = (
+    testinfra.get_host(f"docker://data-{name}") for name in ("web12", "web13", "database", "cache")
+)
 NOTES = "/notes/default"
 SETTINGS = "/etc/web2py/applications/notes.json"
 ODD = "Notizen d'été 書"
@@ -27,9 +32,19 @@ SECRETS = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "secrets"
 INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/all.yml").read_text())
 
 
+@pytest.fixture(params=[WEB12, WEB13], ids=["debian12", "debian13"])
+def web(request):
+    return request.param
+
+
 @pytest.fixture
-def site():
-    return site_of("data-web", WEB, "apache_wsgi")
+def site(web):
+    return site_of(web.backend.name, web, "apache_wsgi")
+
+
+@pytest.fixture
+def sites():
+    return [site_of(host.backend.name, host, "apache_wsgi") for host in (WEB12, WEB13)]
 
 
 def sql(statement: str, database: str = ODD) -> str:
@@ -55,7 +70,7 @@ def add_note(site, title: str, attachment: bytes = b"") -> int:
     return site.ask(f"{NOTES}/index", method="POST", body=body, headers=headers).status
 
 
-def test_a_session_an_upload_and_cached_values_leave_no_file(site):
+def test_a_session_an_upload_and_cached_values_leave_no_file(site, web):
     assert [site.ask(f"{NOTES}/visits").body for _ in range(3)] == [b"1", b"2", b"3"]
     content = os.urandom(20 << 20)
     title = uuid.uuid4().hex
@@ -66,14 +81,27 @@ def test_a_session_an_upload_and_cached_values_leave_no_file(site):
     assert len(clocks) == 1
     numbers = [int(site.ask(f"{NOTES}/counter").body) for _ in range(3)]
     assert numbers == list(range(numbers[0], numbers[0] + 3))
-    left = WEB.check_output("cd /var/lib/web2py/data/notes && find sessions uploads cache databases -type f")
+    left = web.check_output("cd /var/lib/web2py/data/notes && find sessions uploads cache databases -type f")
     assert left == ""
     assert int(sql("SELECT count(*) FROM web2py_session_notes")) > 0
 
 
-def test_sessions_in_cookies(site):
+def test_both_web_hosts_have_the_same_session_uploads_and_cached_values(sites):
+    first, second = sites
+    assert [first.ask(f"{NOTES}/visits").body, first.ask(f"{NOTES}/visits").body] == [b"1", b"2"]
+    second.cookies = first.cookies
+    assert [second.ask(f"{NOTES}/visits").body, first.ask(f"{NOTES}/visits").body] == [b"3", b"4"]
+    title = uuid.uuid4().hex
+    assert add_note(first, title, b"attached to it") == 303
+    link = re.search(rf'{title}\s*<a href="([^"]+)"', second.ask(f"{NOTES}/index").body.decode()).group(1)
+    assert second.ask(link).body == b"attached to it"
+    assert first.ask(f"{NOTES}/clock").body == second.ask(f"{NOTES}/clock").body
+    assert int(second.ask(f"{NOTES}/counter").body) == int(first.ask(f"{NOTES}/counter").body) - 1
+
+
+def test_sessions_in_cookies(site, web):
     assert [site.ask("/cookies/default/visits").body for _ in range(3)] == [b"1", b"2", b"3"]
-    assert WEB.check_output("find /var/lib/web2py/data/cookies/sessions/ -type f") == ""
+    assert web.check_output("find /var/lib/web2py/data/cookies/sessions/ -type f") == ""
     assert site.fresh().ask("/cookies/default/visits").body == b"1"
 
 
@@ -104,24 +132,24 @@ class TestConnection:
     def _password(self):
         self.password = (SECRETS / "notes.database_password").read_text().strip()
 
-    def test_web2pys_own_is_tls(self, site):
+    def test_web2pys_own_is_tls(self, site, web):
         site.ask(f"{NOTES}/visits")
         used = sql(
             "SELECT DISTINCT ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
             "WHERE client_addr IS NOT NULL"
         )
         assert used == "t|TLSv1.3"
-        assert '"uri": "postgres://' in WEB.file(SETTINGS).content_string
-        assert "sslmode=verify-full" in WEB.file(SETTINGS).content_string
+        assert '"uri": "postgres://' in web.file(SETTINGS).content_string
+        assert "sslmode=verify-full" in web.file(SETTINGS).content_string
 
-    def test_it_is_verified_and_nothing_else_is_let_in(self):
-        assert "(True, 'TLSv1.3')" in connect(WEB, libpq(ODD, self.user, self.password)).stdout
-        plain = connect(WEB, libpq(ODD, self.user, self.password, "disable"))
+    def test_it_is_verified_and_nothing_else_is_let_in(self, web):
+        assert "(True, 'TLSv1.3')" in connect(web, libpq(ODD, self.user, self.password)).stdout
+        plain = connect(web, libpq(ODD, self.user, self.password, "disable"))
         assert "no pg_hba.conf entry" in plain.stderr and "no encryption" in plain.stderr
         other_name = libpq(ODD, self.user, self.password).replace("data-database", DATABASE.check_output("hostname -i"))
-        assert "does not match host name" in connect(WEB, other_name).stderr
+        assert "does not match host name" in connect(web, other_name).stderr
         foreign = libpq("cookies", self.user, self.password)
-        assert "no pg_hba.conf entry" in connect(WEB, foreign).stderr
+        assert "no pg_hba.conf entry" in connect(web, foreign).stderr
 
     def test_a_host_that_is_not_listed_is_refused(self):
         CACHE.check_output(
@@ -138,29 +166,29 @@ class TestConnection:
 # What befalls the servers
 
 
-def test_a_wrong_password_is_an_error_page_until_it_is_right(site):
-    right = WEB.file(SETTINGS).content_string
-    WEB.check_output("cp -p %s /root/right.json", SETTINGS)
+def test_a_wrong_password_is_an_error_page_until_it_is_right(site, web):
+    right = web.file(SETTINGS).content_string
+    web.check_output("cp -p %s /root/right.json", SETTINGS)
     try:
         wrong = json.loads(right)
         wrong["database"]["uri"] = re.sub(r":[^:@]+@", ":wrong@", wrong["database"]["uri"])
-        WEB.check_output("printf %%s %s > %s", json.dumps(wrong), SETTINGS)
-        WEB.check_output("touch /opt/web2py/runtime/wsgi.py")
+        web.check_output("printf %%s %s > %s", json.dumps(wrong), SETTINGS)
+        web.check_output("touch /opt/web2py/runtime/wsgi.py")
         wait_for(lambda: site.fresh().ask(f"{NOTES}/visits").status == 500, 10)
         page = site.fresh().ask(f"{NOTES}/visits")
         assert b"Ticket issued" in page.body and b"wrong" not in page.body
         assert site.ask("/welcome").status == 200
     finally:
-        WEB.check_output("cp -p /root/right.json %s; rm /root/right.json", SETTINGS)
+        web.check_output("cp -p /root/right.json %s; rm /root/right.json", SETTINGS)
     assert wait_for(lambda: site.fresh().ask(f"{NOTES}/visits").status == 200, 5) < 5
 
 
-def test_a_database_that_is_down_is_an_error_page_at_once(site):
+def test_a_database_that_is_down_is_an_error_page_at_once(site, web):
     site.ask(f"{NOTES}/visits")
     DATABASE.check_output("systemctl stop postgresql")
     try:
         # Also for web2py that starts only now.
-        WEB.check_output("touch /opt/web2py/runtime/wsgi.py")
+        web.check_output("touch /opt/web2py/runtime/wsgi.py")
         for _ in range(3):
             started = time.monotonic()
             answer = site.fresh().ask(f"{NOTES}/visits")
@@ -228,15 +256,15 @@ def test_without_its_cache_server_the_site_works_and_finds_it_again(site):
 # Sessions
 
 
-def test_a_pickle_that_is_no_session_runs_nothing(site):
+def test_a_pickle_that_is_no_session_runs_nothing(site, web):
     site.ask(f"{NOTES}/visits")
     evil = b"cposix\nsystem\n(S'touch /tmp/evil-ran; touch /var/lib/web2py/data/notes/cache/evil-ran'\ntR."
     sql(f"UPDATE web2py_session_notes SET session_data = '{base64.b64encode(evil).decode()}'::bytea")
     assert site.ask(f"{NOTES}/visits").body == b"1", "a new session"
-    assert WEB.run("ls /var/lib/web2py/data/notes/cache/evil-ran").rc != 0
+    assert web.run("ls /var/lib/web2py/data/notes/cache/evil-ran /tmp/evil-ran").rc != 0
 
 
-def test_old_sessions_are_deleted_from_files_and_database(site, capsys):
+def test_old_sessions_are_deleted_from_files_and_database(site, web, capsys):
     """100,000 files, all but 10 old, one of them of a visitor who is remembered for a year; and rows."""
     site.ask(f"{NOTES}/visits")
     kept = sql("SELECT count(*) FROM web2py_session_notes")
@@ -258,62 +286,98 @@ for number in range(100000):
         os.utime(file.name, (old, old))
 os.system("chown -R web2py: " + folder)
 """
-    WEB.check_output("printf %%s %s > /root/make.py; python3 /root/make.py", make)
+    web.check_output("printf %%s %s > /root/make.py; python3 /root/make.py", make)
     started = time.monotonic()
-    WEB.check_output("systemctl start web2py-sessions@notes.service")
+    web.check_output("systemctl start web2py-sessions@notes.service")
     seconds = time.monotonic() - started
-    log = WEB.check_output("journalctl -u web2py-sessions@notes -n 5 --no-pager")
+    log = web.check_output("journalctl -u web2py-sessions@notes -n 5 --no-pager")
     with capsys.disabled():
         print(f"\n100,000 session files and 2,000 rows: {seconds:.1f} s; {log.splitlines()[-1]}")
-    left = WEB.check_output("ls /var/lib/web2py/data/notes/sessions").split()
+    left = web.check_output("ls /var/lib/web2py/data/notes/sessions").split()
     assert sorted(left) == sorted(f"192.0.2.1-{number}" for number in [*range(10), 50])
     assert sql("SELECT count(*) FROM web2py_session_notes") == kept
-    WEB.check_output("rm -rf /var/lib/web2py/data/notes/sessions/*")
+    web.check_output("rm -rf /var/lib/web2py/data/notes/sessions/*")
 
 
 # Tables
 
 
-def migrate(number: int = 1) -> list:
+def migrate(number: int) -> list:
+    """On both web hosts at once, so many processes on each."""
     command = (
         "cd /var/lib/web2py && WEB2PY_RUNTIME_MIGRATE=1 PYTHONPATH=/opt/web2py/runtime PYTHONDONTWRITEBYTECODE=1 "
         "runuser -u web2py -- /usr/bin/python3 web2py.py --no_banner -S notes -M "
         "-R /opt/web2py/runtime/web2py_runtime/migrate.py"
     )
-    results: list = [None] * number
-
-    def run(index: int) -> None:
-        results[index] = WEB.run(command)
-
-    threads = [threading.Thread(target=run, args=[index]) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    with concurrent.futures.ThreadPoolExecutor(2 * number) as pool:
+        return list(pool.map(lambda host: host.run(command), [WEB12, WEB13] * number))
 
 
-def test_eight_migrations_at_once_make_the_tables_once(site):
+def test_eight_migrations_at_once_make_the_tables_once(sites):
     sql("DROP TABLE note, web2py_session_notes, web2py_filesystem")
-    results = migrate(8)
+    results = migrate(4)
     assert [done.rc for done in results] == [0] * 8, results
     assert sum("migrated" in done.stdout.splitlines()[-1].split() for done in results) == 1
-    assert site.fresh().ask(f"{NOTES}/index").status == 200
+    assert [site.fresh().ask(f"{NOTES}/index").status for site in sites] == [200, 200]
 
 
-def test_another_password_needs_no_migration(site):
-    """web2py names what it knows of its tables after the connection string, password and all."""
+def altered() -> int:
+    return int(DATABASE.check_output("cat /var/log/postgresql/*.log | grep -c 'statement: ALTER TABLE' || true"))
+
+
+def test_a_changed_model_is_migrated_by_one_host(sites, tmp_path):
+    notes = tmp_path / "notes"
+    shutil.copytree(PROJECT / "docs/examples/notes", notes)
+    model = notes / "models/notes.py"
+    model.write_text(model.read_text().replace('Field("created"', 'Field("colour"), Field("created"'))
+    applications = given_applications()
+    applications[0]["source"]["path"] = str(notes)
+    before = altered()
+    run = play(variables={"web2py_applications": applications})
+    assert run.status == 0, run.output[-3000:]
+    assert altered() == before + 1
+    for site in sites:
+        assert b'name="colour"' in site.fresh().ask(f"{NOTES}/index").body
+    assert play().status == 0
+    for site in sites:
+        assert b'name="colour"' not in site.fresh().ask(f"{NOTES}/index").body
+
+
+def given_applications() -> list[dict]:
     applications = json.loads(json.dumps(INVENTORY["web2py_applications"]))
-    applications[0]["database"]["password"] = "another horse"
     applications[0]["source"]["path"] = applications[1]["source"]["path"] = str(PROJECT / "docs/examples/notes")
-    before = site.ask(f"{NOTES}/index").status
+    return applications
+
+
+def test_another_password_needs_no_migration(sites):
+    """web2py names what it knows of its tables after the connection string, password and all."""
+    applications = given_applications()
+    applications[0]["database"]["password"] = "another horse"
+    before = [site.ask(f"{NOTES}/index").status for site in sites]
     run = play(variables={"web2py_applications": applications})
     assert run.status == 0, run.output
     assert set(run.changed_tasks()) >= {"Manage users", "Configure the applications"}
     assert "Migrate the applications' databases" not in run.changed_tasks()
-    assert (before, site.fresh().ask(f"{NOTES}/index").status) == (200, 200)
+    assert before + [site.fresh().ask(f"{NOTES}/index").status for site in sites] == [200] * 4
     assert play().status == 0
-    assert site.fresh().ask(f"{NOTES}/index").status == 200
+    assert [site.fresh().ask(f"{NOTES}/index").status for site in sites] == [200, 200]
+
+
+def test_a_secret_may_be_encrypted_with_vault(tmp_path):
+    """As a user does it afterwards: the same site, and the file stays encrypted."""
+    file, password = SECRETS / "notes.database_password", tmp_path / "vault"
+    password.write_text("the vault's own\n")
+    clear = file.read_text()
+    subprocess.run(["ansible-vault", "encrypt", "--vault-password-file", password, file], check=True)
+    try:
+        assert "AES256" in file.read_text()
+        run = play(f"--vault-password-file={password}")
+        assert (run.status, run.changed_tasks()) == (0, []), run.output[-3000:]
+        refused = play()
+        assert refused.status != 0 and "vault" in refused.output.lower()
+        assert refused.changed_tasks() == []
+    finally:
+        file.write_text(clear)
 
 
 # Runs
@@ -331,10 +395,11 @@ def test_a_second_run_changes_nothing_and_tells_no_secret():
     assert [secret for secret in secrets_of_the_site() if secret in run.output] == []
 
 
-def test_no_secret_is_where_others_can_read_it(site):
-    site.ask(f"{NOTES}/visits")
-    assert WEB.check_output("stat -c '%%U:%%G %%a' %s", SETTINGS) == "root:web2py 640"
-    for host in (WEB, DATABASE, CACHE):
+def test_no_secret_is_where_others_can_read_it(sites):
+    for site in sites:
+        site.ask(f"{NOTES}/visits")
+        assert site.host.check_output("stat -c '%%U:%%G %%a' %s", SETTINGS) == "root:web2py 640"
+    for host in (WEB12, WEB13, DATABASE, CACHE):
         host.check_output("mkdir -p -m 700 /root/secrets")
         host.check_output("printf %%s %s > /root/secrets/all", "\n".join(secrets_of_the_site()))
         for command in (
@@ -347,7 +412,8 @@ def test_no_secret_is_where_others_can_read_it(site):
         host.check_output("rm -r /root/secrets")
 
 
-def test_backup_and_restore_by_playbook(site):
+def test_backup_and_restore_by_playbook(sites):
+    site = sites[0]
     title = uuid.uuid4().hex
     assert add_note(site, title, b"attached") == 303
     count = "SELECT count(*), md5(string_agg(note::text, '|' ORDER BY id)) FROM note"

@@ -225,7 +225,7 @@ def test_one_certificate_costs_few_tasks() -> None:
     run = succeed(apply(**certificates(www={})))
     assert run.changed == {0}
     # One of them gathers facts.
-    assert {counts["ok"] for counts in run.counts.values()} == {14}
+    assert {counts["ok"] for counts in run.counts.values()} == {13}
 
 
 def test_a_certificate_that_runs_out_is_renewed_and_loaded() -> None:
@@ -399,14 +399,18 @@ def test_another_release_of_debian_is_refused() -> None:
     before = [machine.state() for machine in MACHINES]
     for machine in MACHINES:
         machine.host.check_output(
-            "sh -c 'cp /etc/debian_version /etc/debian_version.kept && echo 11.11 > /etc/debian_version'"
+            "sh -c 'rm /etc/os-release && sed -e s/bookworm/bullseye/ -e s/trixie/bullseye/ /usr/lib/os-release "
+            "> /etc/os-release && cp /etc/debian_version /etc/debian_version.kept && echo 11.11 > /etc/debian_version'"
         )
     try:
         run = apply()
     finally:
         for machine in MACHINES:
-            machine.host.check_output("mv /etc/debian_version.kept /etc/debian_version")
+            machine.host.check_output(
+                "sh -c 'ln -fs ../usr/lib/os-release /etc/os-release; mv /etc/debian_version.kept /etc/debian_version'"
+            )
     assert run.status == 2
-    assert "is Debian 11.11, the role tls_certificate supports Debian 12 and 13" in " ".join(run.output.split())
+    output = " ".join(run.output.split())
+    assert "unsupported distribution: found Debian 11.11, allowed are Debian bookworm, trixie" in output
     assert run.changed == {0}
     assert [machine.state() for machine in MACHINES] == before
