@@ -152,9 +152,9 @@ def sanity() -> None:
             run("ansible-test", *arguments, "--color=no", f"--python={version}", cwd=target, HOME=home)
 
         def content() -> None:
-            # Without what roles copy to hosts: those are programs in their own right, with their own style and tests.
+            # Without what roles copy to hosts and applications for web2py: those are programs in their own right.
             files = (file for file in files_of_project() if file.parts[0] in {*SHIPPED, "galaxy.yml"})
-            copy((file for file in files if file.parts[2:3] != ("files",)), target)
+            copy((file for file in files if file.parts[2:3] != ("files",) and file.parts[1:2] != ("examples",)), target)
             ansible_test("sanity")
 
         def units() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.web2py.deployment.plugins.module_utils import site
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
@@ -28,6 +29,10 @@ class ActionModule(ReleaseAction):
         tree = source.application(tree, str(name), bundled=not own)
         if arguments.get("settings_file"):
             tree = source.with_model(tree, str(arguments["settings_file"]))
+            if boolean(arguments.get("tickets", False)):
+                tree = source.with_ticket_storage(tree, str(arguments["settings_file"]))
+        elif boolean(arguments.get("tickets", False)):
+            tree = source.with_ticket_pages(tree)
         # The links to writable folders are part of a release, so they are part of its identity.
         writable = ",".join(sorted(arguments.get("writable") or []))
         return hashlib.sha256(f"{tree.digest()} {writable}".encode()).hexdigest()[:12], tree

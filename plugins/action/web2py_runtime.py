@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
+
+# One copy of this code serves the modules and the web hosts.
+TICKETS = Path(__file__).resolve().parents[1] / "module_utils" / "tickets.py"
 
 
 class ActionModule(ReleaseAction):
@@ -16,4 +20,5 @@ class ActionModule(ReleaseAction):
         tree = source.read_directory(str(arguments.get("path")))
         if not tree.has("wsgi.py"):
             raise source.SourceError(f"path: {arguments.get('path')} has no wsgi.py")
+        tree.entries["web2py_runtime/tickets.py"] = source.Entry(TICKETS.read_bytes)
         return tree.digest()[:12], tree

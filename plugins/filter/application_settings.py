@@ -28,6 +28,11 @@ options:
     description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
     type: dict
     required: true
+  duplicates:
+    description: The value of C(web2py_tickets_duplicates).
+    type: str
+    choices: [keep, count]
+    default: keep
 """
 
 EXAMPLES = r"""

@@ -28,6 +28,12 @@ SECRETS = {
     "cache_key": lambda item: item.get("cache") == "memcached",
 }
 
+# All applications' tickets are in one database of their own. An application's name has no dash.
+TICKETS = {"name": "web2py_tickets", "user": "web2py_tickets"}
+TICKETS_SECRET = "web2py-tickets.database_password"  # noqa: S105 (the name of a file)
+# Where no database server is.
+TICKETS_SQLITE = "/var/lib/web2py/data/web2py-tickets/tickets.sqlite"
+
 
 def has_database(item: Mapping[str, Any]) -> bool:
     # `database: {}` is one with all defaults.
@@ -46,18 +52,30 @@ def data_applications(applications: Any) -> list[str]:
 
 def data_secrets(applications: Any) -> list[str]:
     """Names of the secrets that these applications need beside those that are given."""
-    return [
+    names = [
         f"{item['name']}.{name}" for item in with_data(applications) for name, needed in SECRETS.items() if needed(item)
     ]
+    return [*names, TICKETS_SECRET] if tickets_applications(applications) else names
+
+
+def tickets_applications(applications: Any) -> list[str]:
+    """Names of the applications whose tickets go into the database."""
+    return [str(item["name"]) for item in with_data(applications) if item.get("tickets") == "database"]
 
 
 def data_errors(applications: Any, server: Mapping[str, Any], cache_servers: Sequence[str]) -> list[str]:
     """All that is wrong in what the applications say of their data."""
     errors = []
     names: dict[str, str] = {}
+    users: dict[str, str] = {}
+    if server:
+        errors += server_errors(server)
     for item in with_data(applications):
-        name = item["name"]
+        name = item.get("name")
         database = item.get("database") or {}
+        if not isinstance(name, str) or not isinstance(database, Mapping):
+            # The argument spec says so.
+            continue
         for key, allowed in CHOICES.items():
             if key in item and item[key] not in allowed:
                 errors.append(f"application {name!r}: {key} is {item[key]!r}, allowed are {', '.join(allowed)}")
@@ -85,10 +103,32 @@ def data_errors(applications: Any, server: Mapping[str, Any], cache_servers: Seq
         if "password" in database and not postgresql.password_allowed(database["password"]):
             errors.append(f"application {name!r}: the password of its database must be a text of 8 to 1024 characters")
         shared = str(database.get("name", name))
+        if shared == TICKETS["name"]:
+            errors.append(f"application {name!r}: the database {shared!r} is that of tickets; give it another name")
         if shared in names:
             errors.append(f"applications {names[shared]!r} and {name!r} have the same database, {shared!r}")
         names[shared] = name
+        user = str(database.get("user", name))
+        if user == TICKETS["user"]:
+            errors.append(f"application {name!r}: the database user {user!r} is that of tickets; give it another name")
+        if user in users:
+            errors.append(f"applications {users[user]!r} and {name!r} have the same database user, {user!r}")
+        users[user] = name
     return errors
+
+
+def server_errors(server: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `web2py_database_server`."""
+    host, tls = server.get("host"), server.get("tls") or {}
+    if bool(host) == bool(server.get("socket")):
+        return [f"web2py_database_server: found {', '.join(server)}, needed is one of host and socket"]
+    if host and ":" in str(host) and tls.get("mode", "verify-full") == "verify-full":
+        # pydal gives it to the driver in brackets, with which no certificate agrees.
+        return [
+            f"web2py_database_server: host is {host!r}; verify-full cannot verify an IPv6 address here, "
+            "give a DNS name, or tls: {mode: verify-ca, ca_file: …}"
+        ]
+    return []
 
 
 def database_of(item: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
@@ -127,19 +167,51 @@ def dal_driver_args(database: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def tickets_database(secrets: Mapping[str, str]) -> dict[str, Any]:
+    return {**TICKETS, "password": secrets[TICKETS_SECRET]}
+
+
+def libpq(database: Mapping[str, Any]) -> dict[str, Any]:
+    """The same database as parameters of libpq."""
+    parameters = {"dbname": database["name"], "user": database["user"], "password": database["password"]}
+    if database.get("socket"):
+        folder, _, port = str(database["socket"]).rpartition("/.s.PGSQL.")
+        return {**parameters, "host": folder, "port": int(port)}
+    tls = database.get("tls") or {}
+    parameters |= {"host": str(database["host"]), "port": int(database.get("port", 5432))}
+    parameters["sslmode"] = tls.get("mode", "verify-full")
+    return {**parameters, "sslrootcert": tls["ca_file"]} if tls.get("ca_file") else parameters
+
+
+def tickets_settings(server: Mapping[str, Any], secrets: Mapping[str, str], duplicates: str) -> dict[str, Any]:
+    """Where tickets go: for the collector as parameters of libpq, for admin as what pydal takes."""
+    if not server:
+        folder, _, file = TICKETS_SQLITE.rpartition("/")
+        found = {"database": {"sqlite": TICKETS_SQLITE}, "uri": f"sqlite://{file}", "folder": folder, "driver_args": {}}
+    else:
+        database = {**server, **tickets_database(secrets)}
+        found = {"database": libpq(database), "uri": dal_uri(database), "driver_args": dal_driver_args(database)}
+    return {**found, "duplicates": duplicates}
+
+
 def postgresql_users(applications: Any, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Input of the role postgresql: one user for each application with a database."""
+    """Input of the role postgresql: one user for each application with a database, and one for tickets."""
     databases = [database_of(item, secrets) for item in with_data(applications) if has_database(item)]
+    if tickets_applications(applications):
+        databases.append(tickets_database(secrets))
     return [{"name": database["user"], "password": database["password"]} for database in databases]
 
 
 def postgresql_databases(applications: Any) -> list[dict[str, Any]]:
-    """Input of the role postgresql: the database of each application."""
-    return [
+    """Input of the role postgresql: the database of each application, and the one of tickets."""
+    databases = [
         {"name": item["database"].get("name", item["name"]), "owner": item["database"].get("user", item["name"])}
         for item in with_data(applications)
         if has_database(item)
     ]
+    if tickets_applications(applications):
+        databases.append({"name": TICKETS["name"], "owner": TICKETS["user"]})
+    return databases
 
 
 def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str, Any]]:
@@ -162,12 +234,13 @@ def application_settings(
     server: Mapping[str, Any],
     cache_servers: Sequence[str],
     secrets: Mapping[str, str],
+    duplicates: str = "keep",
 ) -> dict[str, Any]:
     """The settings file of one application, which the runtime package reads."""
     name = application["name"]
     settings: dict[str, Any] = {"application": name}
     for key in ("sessions", "uploads", "cache", "secure_cookies", "session_classes"):
-        if key in application:
+        if application.get(key) is not None:
             settings[key] = application[key]
     if has_database(application):
         database = {**server, **database_of(application, secrets)}
@@ -181,4 +254,6 @@ def application_settings(
     if application.get("cache") == "memcached":
         settings["cache_servers"] = list(cache_servers)
         settings["cache_key"] = secrets[f"{name}.cache_key"]
+    if application.get("tickets") == "database":
+        settings["tickets"] = tickets_settings(server, secrets, duplicates)
     return settings

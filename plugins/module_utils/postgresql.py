@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import stringprep
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +40,19 @@ RESERVED_SETTINGS = {
 }
 SYSTEM_NAMES = ("postgres", "template0", "template1")
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own
+# Tables of RFC 3454: what RFC 4013 prohibits, and what was unassigned.
+FORBIDDEN_IN_PASSWORDS = (
+    stringprep.in_table_a1,
+    stringprep.in_table_c12,
+    stringprep.in_table_c21_c22,
+    stringprep.in_table_c3,
+    stringprep.in_table_c4,
+    stringprep.in_table_c5,
+    stringprep.in_table_c6,
+    stringprep.in_table_c7,
+    stringprep.in_table_c8,
+    stringprep.in_table_c9,
+)
 
 
 def present(item: Mapping[str, Any]) -> bool:
@@ -141,11 +156,17 @@ def hba_errors(entries_of_hba: Any) -> list[str]:
             errors.append(f"{where}: method is 'cert', allowed is that with type hostssl only")
         for key in ("databases", "users"):
             names = item.get(key) or []
+            if not isinstance(names, list | tuple):
+                errors.append(f"{where}: {key} is {names!r}, allowed is a list of names")
+                continue
             if not names:
                 errors.append(f"{where}: {key} is empty, at least one name or 'all' is needed")
             for name in names:
                 if not isinstance(name, str) or not name or '"' in name or not name.isprintable():
                     errors.append(f"{where}: {key} has {name!r}, allowed are names without a double quote")
+                elif name.startswith("/"):
+                    # Read as such even in quotes, from PostgreSQL 16 on.
+                    errors.append(f"{where}: {key} has {name!r}, allowed are names, no regular expressions")
         for name, value in (item.get("options") or {}).items():
             if not re.fullmatch(r"[a-z_]+", str(name)) or '"' in str(value) or not str(value).isprintable():
                 errors.append(f"{where}: option {name!r} has a value with a double quote or a control character")
@@ -154,7 +175,10 @@ def hba_errors(entries_of_hba: Any) -> list[str]:
 
 def _hba_name(key: str, name: str) -> str:
     # In quotes, a keyword or a sign at the beginning would lose its meaning.
-    return name if name in HBA_KEYWORDS[key] or re.fullmatch(r"\+?[a-z_][a-z0-9_]*", name) else f'"{name}"'
+    if name in HBA_KEYWORDS[key]:
+        return name
+    sign, name = ("+", name[1:]) if name.startswith("+") and key == "users" else ("", name)
+    return sign + (name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name != "samegroup" else f'"{name}"')
 
 
 def hba_line(item: Mapping[str, Any]) -> str:
@@ -246,18 +270,32 @@ def identifier(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))
 
 
+def saslprep(password: str) -> str:
+    """A password as PostgreSQL's server and libpq prepare it, by their `pg_saslprep`.
+
+    Not quite RFC 4013: what is forbidden is looked for before the normalization, and a password that cannot be
+    prepared is taken as it is.
+    """
+    if password.isascii():
+        return password
+    # U+200B is in both tables, and a space to PostgreSQL.
+    spaced = (" " if stringprep.in_table_c12(sign) or sign == "\u200b" else sign for sign in password)
+    mapped = "".join(sign for sign in spaced if not stringprep.in_table_b1(sign))
+    if not mapped or any(test(sign) for sign in mapped for test in FORBIDDEN_IN_PASSWORDS):
+        return password
+    if any(map(stringprep.in_table_d1, mapped)) and (
+        any(map(stringprep.in_table_d2, mapped)) or not all(map(stringprep.in_table_d1, (mapped[0], mapped[-1])))
+    ):
+        return password
+    return unicodedata.normalize("NFKC", mapped)
+
+
 def scram_secret(password: str, seed: str) -> str:
     """What PostgreSQL stores for a password, so that it never learns the password itself (RFC 5803).
 
     The salt is made from the seed: the same password and seed give the same secret, and a second run changes nothing.
     """
-    # libpq and the server fall back to the bytes as they are where a text cannot be prepared; so does this.
-    try:
-        from passlib.utils import saslprep
-
-        prepared = saslprep(password)
-    except ValueError:
-        prepared = password
+    prepared = saslprep(password)
     salt = hashlib.sha256(f"web2py.deployment:{seed}".encode()).digest()[:16]
     salted = hashlib.pbkdf2_hmac("sha256", prepared.encode(), salt, SCRAM_ITERATIONS)
     client = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

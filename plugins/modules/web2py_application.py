@@ -49,6 +49,13 @@ options:
       - Settings file on the host that connects the application to its database, sessions, uploads and cache. With it
         the release gets one more model, C(models/000_web2py_deployment.py), which runs before the application's own.
     type: path
+  tickets:
+    description:
+      - With O(settings_file), tells admin that the application's tickets are in the database named there, by the file
+        C(private/ticket_storage.txt).
+      - Without O(settings_file), for the application C(admin), lets it open such databases.
+    type: bool
+    default: false
   home:
     description: Folder of the code on the host.
     type: path
@@ -173,6 +180,7 @@ def main():
             "framework_source": {"type": "dict"},
             "writable": {"type": "list", "elements": "str", "default": []},
             "settings_file": {"type": "path"},
+            "tickets": {"type": "bool", "default": False},
             "home": {"type": "path", "default": "/opt/web2py"},
             "root": {"type": "path", "default": "/var/lib/web2py"},
             "user": {"type": "str", "default": "web2py"},

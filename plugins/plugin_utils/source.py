@@ -399,6 +399,33 @@ from web2py_runtime.application import configure
 globals().update(configure({settings_file!r}, request, response, session, cache))
 """
 
+# The one that shows tickets of other applications, and how it learns that an application has some in a database.
+ADMIN_MODEL_TEXT = """\
+# Written by Ansible (web2py.deployment.web2py_application): opens the database into which tickets are collected.
+import sys
+
+if "/opt/web2py/runtime" not in sys.path:
+    sys.path.append("/opt/web2py/runtime")
+from web2py_runtime.ticket_storage import storage_dal
+
+DAL = storage_dal(DAL)
+# This page fails in web2py 3: it takes the checksum of a text.
+if request.function == "errors" and request.args(1) == "dbnew":
+    redirect(URL("errors", args=[request.args(0), "dbold"]))
+"""
+TICKET_STORAGE = "private/ticket_storage.txt"
+
+
+def with_ticket_storage(tree: Tree, settings_file: str) -> Tree:
+    """The application with the file that makes admin look for its tickets in a database."""
+    content = f"web2py.deployment:{settings_file}\n".encode()
+    return Tree(tree.origin, {**tree.entries, TICKET_STORAGE: Entry(lambda: content)})
+
+
+def with_ticket_pages(tree: Tree) -> Tree:
+    """admin with a model that understands this file."""
+    return Tree(tree.origin, {**tree.entries, MODEL: Entry(ADMIN_MODEL_TEXT.encode)})
+
 
 def with_model(tree: Tree, settings_file: str) -> Tree:
     """The application with a model of ours that runs before its own."""

@@ -34,7 +34,7 @@ FORBIDDEN_OUTPUT = {
 # These take longest, and begin before the other scenarios: none is left to run alone at the end.
 LONG_SCENARIOS = ("web2py_daemon", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate", "data")
 # The machines of these are one site and need each other.
-WHOLE_SCENARIOS = ("data",)
+WHOLE_SCENARIOS = ("data", "tickets")
 # Process groups of the steps that run now.
 running: set[int] = set()
 

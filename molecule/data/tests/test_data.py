@@ -447,7 +447,7 @@ def test_bad_input_is_refused_before_anything_changes(name):
         {"name": "welcome", **keys},
         {"name": "cookies", "source": {"path": str(PROJECT / "docs/examples/notes")}, "database": {}},
     ]
-    run = play(variables={"web2py_applications": applications}, playbook=PROJECT / "playbooks/web.yml")
+    run = play(variables={"web2py_applications": applications})
     assert run.status != 0
     assert run.changed_tasks() == []
     assert [word for word in words if word not in run.output] == [], run.output

@@ -102,7 +102,9 @@ def connect_session(settings: dict[str, Any], request: Any, response: Any, sessi
     storage = settings.get("sessions")
     if storage == "database":
         # Who can write into the database must not be able to run code here.
-        classes = {**SESSION_CLASSES, **settings.get("session_classes", {})}
+        classes = {module: list(names) for module, names in SESSION_CLASSES.items()}
+        for module, names in settings.get("session_classes", {}).items():
+            classes[module] = [*classes.get(module, []), *names]
         session.connect(request, response, db=db, safe_unpickle=True, pickle_allowed_classes=classes)
     elif storage == "cookie":
         session.connect(request, response, cookie_key=settings["cookie_key"], compression_level=6)

@@ -8,6 +8,7 @@ everything is computed anew.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -68,7 +69,7 @@ class Memcached:
         if f is None:
             self.client.delete(name)
             return None
-        generation = self.name("")
+        generation = self.generation()
         found = self.client.get_many([name, generation]) or {}
         current = found.get(generation) or b""
         kept = self.opened(name, found.get(name))
@@ -80,11 +81,11 @@ class Memcached:
 
     def clear(self, regex: str | None = None) -> None:
         """Forget all values of the application: memcached cannot list its keys, so `regex` cannot choose among them."""
-        self.client.set(self.name(""), str(time.time_ns()).encode())
+        self.client.set(self.generation(), str(time.time_ns()).encode())
 
     def increment(self, key: str, value: float = 1) -> float:
         """Add to a number that all processes share; it begins at 0."""
-        name, generation = self.name(key), self.name("")
+        name, generation = self.name(key), self.generation()
         for _ in range(ATTEMPTS):
             current = self.client.get(generation) or b""
             data, token = self.client.gets(name) or (None, None)
@@ -104,6 +105,10 @@ class Memcached:
         """A name that any key has, however long, and no other application's key."""
         return hashlib.sha256(f"{self.application}\0{key}".encode()).hexdigest()
 
+    def generation(self) -> str:
+        """The name of what changes when all values are to be forgotten; it is not that of any key."""
+        return hashlib.sha256(f"{self.application}\1".encode()).hexdigest()
+
     def sealed(self, name: str, content: tuple[bytes, float, Any]) -> bytes:
         data = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
         return self.signature(name, data) + data
@@ -115,9 +120,12 @@ class Memcached:
     def opened(self, name: str, sealed: bytes | None) -> tuple[bytes, float, Any] | None:
         if not sealed or not hmac.compare_digest(sealed[:SIGNATURE], self.signature(name, sealed[SIGNATURE:])):
             return None
-        return pickle.loads(sealed[SIGNATURE:])  # noqa: S301 (signed by this site)
+        # A class of an earlier release may be gone.
+        with contextlib.suppress(Exception):
+            return pickle.loads(sealed[SIGNATURE:])  # noqa: S301 (signed by this site)
+        return None
 
     def store(self, name: str, generation: bytes, value: Any, time_expire: float | None) -> None:
-        expire = 0 if time_expire is None or time_expire > LONGEST else max(int(time_expire) + 1, 1)
+        expire = 0 if time_expire is None or time_expire >= LONGEST else max(int(time_expire) + 1, 1)
         if time_expire is None or time_expire > 0:
             self.client.set(name, self.sealed(name, (generation, time.time(), value)), expire=expire)

@@ -1,0 +1,380 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Tickets of a real web2py: into the database, onto admin's pages, and into the report."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import sys
+import threading
+
+import pytest
+import testinfra
+from browser import PROJECT, play, site_of
+
+# As the web hosts import it, too: by itself.
+sys.path.append(str(PROJECT / "plugins/module_utils"))
+tickets = importlib.import_module("tickets")
+WEB12, WEB13, DATABASE = (testinfra.get_host(f"docker://tickets-{name}") for name in ("web12", "web13", "database"))
+WEBS = (WEB12, WEB13)
+ERRORS = "/var/lib/web2py/data/faulty/errors"
+LAB = pathlib.Path(__file__).parent
+MADE = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+
+
+def sql(statement: str) -> str:
+    return DATABASE.check_output(f"cd / && runuser -u postgres -- psql -XAtqc {shlex.quote(statement)} web2py_tickets")
+
+
+def python(host, program: str, *arguments: object) -> str:
+    """Run a program of the tests on a web host as web2py's user."""
+    host.check_output("mkdir -p /opt/tests")
+    path = f"/opt/tests/{program}"
+    host.check_output("printf %%s %s > %s", (LAB / program).read_text(), path)
+    return host.check_output(
+        f"cd /tmp && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/web2py/runtime runuser -u web2py -- python3 {path} "
+        + " ".join(shlex.quote(str(argument)) for argument in arguments)
+    )
+
+
+def measured(host, *command: str) -> tuple[float, float]:
+    """Seconds and MiB that it took."""
+    seconds, memory = python(host, "measured.py", *command).split()[-2:]
+    return float(seconds), float(memory)
+
+
+def collect(host) -> None:
+    host.check_output("systemctl start web2py-tickets.service")
+
+
+@pytest.fixture(params=WEBS, ids=["debian12", "debian13"])
+def web(request):
+    return request.param
+
+
+@pytest.fixture
+def site(web):
+    return site_of(web.backend.name, web, "apache_wsgi")
+
+
+@pytest.fixture
+def sites():
+    return [site_of(host.backend.name, host, "apache_wsgi") for host in WEBS]
+
+
+FAULTS = {
+    "model": ("/faulty/default/index?where=model", "LookupError", "models/faults.py"),
+    "controller": ("/faulty/default/controller", "ZeroDivisionError", "controllers/default.py"),
+    "import": ("/faulty/default/imported", "ImportError", "controllers/default.py"),
+    "view": ("/faulty/default/view", "NameError", "views/default/view.html"),
+}
+
+
+@pytest.fixture
+def empty():
+    """No ticket anywhere."""
+    for host in WEBS:
+        host.check_output(f"rm -rf {ERRORS} && install -d -o web2py -g web2py -m 750 {ERRORS}")
+    sql("DROP TABLE IF EXISTS ticket, web2py_ticket_faulty")
+
+
+def provoke(site, path: str) -> str:
+    """Name of the ticket that web2py issues."""
+    answer = site.ask(path)
+    assert answer.status == 500
+    found = re.search(rb"/ticket/faulty/([^\"<]+)", answer.body) or re.search(rb"faulty/([\w.-]+)", answer.body)
+    return found.group(1).decode()
+
+
+def log_in(site) -> None:
+    assert site.post("/admin/default/index", {"password": "right horse 443"}, "https").status == 303
+
+
+def shown(body: bytes) -> str:
+    """The text of a page."""
+    return html.unescape(re.sub(r"<[^>]*>", "", body.decode()))
+
+
+def test_admin_shows_each_ticket_from_the_database(empty, sites):
+    issued: dict[str, tuple] = {}
+    for site in sites:
+        for path, error, layer in FAULTS.values():
+            name = provoke(site, path)
+            content = site.host.file(f"{ERRORS}/{name}").content
+            issued[name] = (tickets.read_pickle(content)["traceback"], error, layer)
+    for site in sites:
+        collect(site.host)
+        assert site.run(f"find {ERRORS} -type f") == ""
+    assert sorted(sql("SELECT ticket_id FROM ticket").splitlines()) == sorted(issued)
+    for site in sites:
+        log_in(site)
+        # Whoever follows admin's own link gets there, too.
+        assert (
+            site.ask("/admin/default/errors/faulty/dbnew", "https").headers["Location"].endswith("errors/faulty/dbold")
+        )
+        listed = site.ask("/admin/default/errors/faulty/dbold", "https").body.decode()
+        for name, (traceback, error, layer) in issued.items():
+            assert name in listed
+            page = site.ask(f"/admin/default/ticketdb/faulty/{name}", "https")
+            assert page.status == 200
+            text = shown(page.body)
+            assert error in text
+            for line in traceback.splitlines():
+                assert tickets.storable(line).strip() in text or "\\x00" in tickets.storable(line), (name, line)
+            row = json.loads(sql(f"SELECT row_to_json(ticket) FROM ticket WHERE ticket_id = '{name}'"))
+            assert (row["error_type"], row["layer"], row["application"]) == (error, layer, "faulty")
+            assert row["client"] == "172.18.0.1" or re.fullmatch(r"[\d.]+", row["client"])
+    # The same error is one problem, whatever the server, the Python and the web2py.
+    counts = sql(
+        "SELECT error_type, count(*), count(DISTINCT fingerprint), count(DISTINCT server) FROM ticket GROUP BY 1"
+    )
+    assert sorted(counts.splitlines()) == sorted(f"{error}|2|1|2" for _, error, _ in FAULTS.values())
+
+
+def test_times_are_those_of_the_files(empty, sites):
+    name = provoke(sites[0], FAULTS["controller"][0])
+    sites[0].run(f"touch -d '2026-03-04 05:06:07.25 UTC' {ERRORS}/{name}")
+    collect(sites[0].host)
+    assert sql("SELECT extract(epoch FROM created) FROM ticket") == "1772600767.250000"
+    assert sql("SELECT created_datetime FROM web2py_ticket_faulty") == "2026-03-04 05:06:07.25"
+
+
+def test_what_is_not_whole_or_no_ticket_is_left_or_set_aside(empty, site):
+    name = provoke(site, FAULTS["controller"][0])
+    other = name[:-12] + "000000000000"
+    site.run(
+        f"cd {ERRORS} && head -c 500 {name} > {other} && chown web2py: {other} && touch README.txt && mkdir folder"
+    )
+    collect(site.host)
+    assert sorted(site.run(f"ls {ERRORS}").split()) == sorted(["README.txt", "folder", other])
+    site.run(f"touch -d '-2 min' {ERRORS}/{other}")
+    collect(site.host)
+    assert sorted(site.run(f"ls {ERRORS}").split()) == ["README.txt", "folder", "quarantine"]
+    assert sorted(site.run(f"ls {ERRORS}/quarantine").split()) == [other, f"{other}.reason"]
+    assert "ends in the middle" in site.run(f"cat {ERRORS}/quarantine/{other}.reason")
+    assert sql("SELECT ticket_id FROM ticket") == name
+
+
+def test_duplicates_are_counted(empty, sites):
+    names = [provoke(site, FAULTS["controller"][0]) for site in sites for _ in range(3)]
+    run = play(variables={"web2py_tickets_duplicates": "count"})
+    assert run.status == 0, run.output[-3000:]
+    for site in sites:
+        collect(site.host)
+    assert sql("SELECT count(*), count(traceback), count(DISTINCT fingerprint) FROM ticket") == f"{len(names)}|1|1"
+    assert sql("SELECT count(*) FROM web2py_ticket_faulty") == "1"
+    assert play().changed_tasks() == ["Configure the applications"]
+
+
+def test_the_timer_is_there_and_the_service_is_confined(site):
+    assert site.run("systemctl is-enabled web2py-tickets.timer") == "enabled"
+    exposure = site.run("systemd-analyze security web2py-tickets.service --no-pager | tail -n 1")
+    assert float(re.search(r"([\d.]+) (OK|MEDIUM)", exposure).group(1)) <= 3.0, exposure
+
+
+def test_a_database_that_is_down_costs_nothing(empty, sites):
+    name = provoke(sites[0], FAULTS["controller"][0])
+    DATABASE.check_output("systemctl stop postgresql")
+    try:
+        assert sites[0].host.run("systemctl start web2py-tickets.service").rc != 0
+        assert sites[0].run(f"ls {ERRORS}").strip() == name
+    finally:
+        DATABASE.check_output("systemctl start postgresql")
+    collect(sites[0].host)
+    assert sql("SELECT ticket_id FROM ticket") == name
+
+
+# The playbook and the page
+
+
+def tickets_play(*arguments: str, **variables: str):
+    page = MADE / "tickets.html"
+    variables = {"tickets_report": str(page), **variables}
+    run = play(*arguments, variables=variables, playbook=PROJECT / "playbooks/tickets.yml")
+    return run, page
+
+
+def test_the_report_says_what_is_in_the_database(empty, sites, capsys):
+    for site in sites:
+        for path, _, _ in FAULTS.values():
+            for _ in range(2):
+                provoke(site, path)
+    predicted, _ = tickets_play("--check")
+    assert predicted.status == 0, predicted.output[-3000:]
+    assert predicted.changed_tasks()[0] == "Move tickets into the database"
+    assert sum(int(site.run(f"ls {ERRORS} | wc -l")) for site in sites) == 16
+    run, page = tickets_play()
+    assert run.status == 0, run.output[-3000:]
+    report = json.loads(page.with_suffix(".json").read_text())
+    assert report["total"] == 16 == int(sql("SELECT count(*) FROM ticket"))
+    assert report["applications"] == {"faulty": 16}
+    assert report["servers"] == {"tickets-web12": 8, "tickets-web13": 8}
+    assert len(report["problems"]) == 4 and sum(bucket["count"] for bucket in report["timeline"]) == 16
+    assert (page.stat().st_mode & 0o777, page.with_suffix(".json").stat().st_mode & 0o777) == (0o600, 0o600)
+    again, _ = tickets_play()
+    assert (again.status, "Move tickets into the database" in again.changed_tasks()) == (0, False)
+
+    browser = WEB13
+    browser.check_output(
+        "dpkg -s chromium >/dev/null 2>&1 || (apt-get update && apt-get install -y --no-install-recommends chromium)"
+    )
+    browser.check_output("id -u visitor >/dev/null 2>&1 || useradd --create-home visitor")
+    browser.check_output("printf %%s %s > /home/visitor/tickets.html", page.read_text())
+    chromium = (
+        "cd /home/visitor && runuser -u visitor -- timeout 60 chromium --headless --no-sandbox --disable-gpu "
+        "--hide-scrollbars --enable-logging=stderr --v=0 "
+    )
+    loaded = browser.run(chromium + "--dump-dom file:///home/visitor/tickets.html")
+    assert "CONSOLE" not in loaded.stderr, loaded.stderr
+    document = loaded.stdout
+    assert re.search(r'data-total="16"', document)
+    assert re.search(r'data-application="faulty"[^>]*data-count="16"', document)
+    counts = dict(re.findall(r'<article[^>]*data-fingerprint="(\w+)"[^>]*data-count="(\d+)"', document))
+    rows = sql("SELECT fingerprint, count(*) FROM ticket GROUP BY 1").splitlines()
+    assert counts == dict(row.split("|") for row in rows)
+    artifacts = PROJECT / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    for name, size in (("phone", "375,1600"), ("desk", "1280,1600")):
+        browser.check_output(
+            chromium + f"--window-size={size} --screenshot=/home/visitor/{name}.png file:///home/visitor/tickets.html"
+        )
+        (artifacts / f"tickets-{name}.png").write_bytes(browser.file(f"/home/visitor/{name}.png").content)
+    with capsys.disabled():
+        print(f"\nThe report in Chromium: {artifacts}/tickets-phone.png, tickets-desk.png")
+
+
+def test_a_web_host_that_cannot_collect_is_named(empty, sites):
+    provoke(sites[1], FAULTS["view"][0])
+    sites[0].run(f"mv {ERRORS} {ERRORS}.away && touch {ERRORS}")
+    try:
+        run, page = tickets_play()
+    finally:
+        sites[0].run(f"rm {ERRORS}; mv {ERRORS}.away {ERRORS}")
+    assert run.status != 0 and "not collected: faulty: NotADirectoryError" in run.output
+    report = json.loads(page.with_suffix(".json").read_text())
+    assert report["total"] == 1 and list(report["failed"]) == ["faulty"]
+
+
+def test_a_second_run_changes_nothing():
+    run = play()
+    assert (run.status, run.changed_tasks()) == (0, []), run.output[-3000:]
+
+
+# What may befall
+
+
+def test_nothing_hostile_runs_or_stops_the_others(empty, site, capsys):
+    names = {provoke(site, path) for path, _, _ in FAULTS.values()}
+    touched = f"{ERRORS}/a-pickle-has-run"
+    hostile = int(python(site.host, "hostile.py", ERRORS, touched)) - len(names)
+    assert hostile >= 30
+    seconds, memory = map(
+        float, python(site.host, "measured.py", "python3", "-m", "web2py_runtime.tickets").split()[-2:]
+    )
+    left = site.run(f"find {ERRORS} -mindepth 1 -maxdepth 1 -not -name quarantine -printf '%y\n'").split()
+    aside = site.run(f"find {ERRORS}/quarantine -mindepth 1 -not -name '*.reason' | wc -l")
+    reasons = site.run(f"cat {ERRORS}/quarantine/*.reason").splitlines()
+    with capsys.disabled():
+        print(f"\n{hostile} hostile files: {aside} in quarantine, {len(left)} left, {seconds:.1f} s, {memory:.0f} MiB")
+    assert left == ["d"] and int(aside) == len(reasons) == hostile - 1
+    assert site.host.run(f"test -e {touched}").rc != 0
+    assert set(sql("SELECT ticket_id FROM ticket").splitlines()) == names
+    assert "root:" not in sql("SELECT ticket_data FROM web2py_ticket_faulty")
+    assert memory < 100
+
+
+def each_is_there_once(written: list[str]) -> None:
+    left = [name for host in WEBS for name in host.check_output(f"ls {ERRORS}").split()]
+    for table in ("ticket", "web2py_ticket_faulty"):
+        rows = sql(f"SELECT ticket_id FROM {table}").splitlines()
+        assert sorted(rows + left) == sorted(written), (table, len(rows), len(left), len(written))
+    assert left == []
+
+
+def test_200_kills_lose_and_double_no_ticket(empty, web, capsys):
+    written = python(web, "killed.py", ERRORS, 200, 5000, 1).split()
+    with capsys.disabled():
+        print(f"\n200 times SIGKILL: {len(written)} tickets")
+    assert len(written) > 10000
+    each_is_there_once(written)
+
+
+def test_kills_with_two_collectors_and_a_database_that_restarts(empty, web, capsys):
+    over = threading.Event()
+    restarts = []
+
+    def restart() -> None:
+        while not over.wait(4):
+            DATABASE.check_output("systemctl restart 'postgresql@*-main'")
+            restarts.append(1)
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    try:
+        written = python(web, "killed.py", ERRORS, 100, 5000, 2).split()
+    finally:
+        over.set()
+        thread.join()
+    with capsys.disabled():
+        print(f"\n100 times SIGKILL, two collectors, {len(restarts)} restarts: {len(written)} tickets")
+    assert len(restarts) > 1
+    each_is_there_once(written)
+
+
+UPSTREAM = {
+    "from gluon.utils import md5_hash": "import pickle\nfrom gluon.restricted import safe_load",
+    "open(filename).read()": 'pickle.dumps(safe_load(open(filename, "rb"), TicketStorage.TICKET_ALLOWED_CLASSES '
+    'if hasattr(TicketStorage, "TICKET_ALLOWED_CLASSES") else None), 0).decode("latin-1")',
+    "    time.sleep(SLEEP_MINUTES * 60)": "    sys.exit()",
+}
+
+
+def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, site, tmp_path, capsys):
+    """web2py's script with what Python 3 needs, on 2,000 tickets of another application; it makes its table itself."""
+    script = (pathlib.Path(os.environ["LAB_WEB2PY"]) / "scripts/tickets2db.py").read_text()
+    for old, new in UPSTREAM.items():
+        assert script.count(old) == 1
+        script = script.replace(old, new)
+    uri = json.loads(site.run("cat /etc/web2py/applications/faulty.json"))["tickets"]["uri"]
+    script = script.replace("tk_db = DAL(", f"db_string = {uri!r}\ntk_db = DAL(")
+    site.run("mkdir -p /opt/tests")
+    site.host.check_output("printf %%s %s > /opt/tests/tickets2db.py", script)
+    ticket = provoke(site, FAULTS["controller"][0])
+    site.run(f"mv {ERRORS}/{ticket} /opt/tests/a-ticket")
+    size = int(site.run("stat -c %s /opt/tests/a-ticket"))
+    welcome = "/var/lib/web2py/data/welcome"
+    sql("DROP TABLE IF EXISTS web2py_ticket_welcome")
+    site.run(f"rm -rf {welcome}/errors/* {welcome}/databases/*")
+    python(site.host, "many.py", "/opt/tests/a-ticket", f"{welcome}/errors", 2000)
+    try:
+        theirs_seconds, theirs_memory = measured(
+            site.host,
+            "env",
+            "PGSSLROOTCERT=/etc/web2py/database_ca.pem",
+            "sh",
+            "-c",
+            "cd /var/lib/web2py && exec python3 web2py.py --no_banner -S welcome -R /opt/tests/tickets2db.py",
+        )
+        assert sql("SELECT count(*) FROM web2py_ticket_welcome") == "2000"
+    finally:
+        sql("DROP TABLE IF EXISTS web2py_ticket_welcome")
+        site.run(f"rm -rf {welcome}/databases/*")
+    ours = {}
+    for number in (1000, 100_000):
+        python(site.host, "many.py", "/opt/tests/a-ticket", ERRORS, number)
+        ours[number] = measured(site.host, "python3", "-m", "web2py_runtime.tickets")
+    assert sql("SELECT count(*) FROM ticket") == sql("SELECT count(*) FROM web2py_ticket_faulty") == "101000"
+    seconds, memory = ours[100_000]
+    theirs, rate = 2000 / theirs_seconds, 100_000 / seconds
+    with capsys.disabled():
+        print(
+            f"\nTickets of {size} bytes: web2py's script {theirs:.0f}/s ({theirs_memory:.0f} MiB), "
+            f"ours {rate:.0f}/s ({memory:.0f} MiB; with 1,000 tickets {ours[1000][1]:.0f} MiB)"
+        )
+    assert rate >= 10 * theirs
+    assert memory < ours[1000][1] + 10

@@ -1,0 +1,37 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: tickets_outcomes
+short_description: What was collected from several web hosts
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - Adds up the results of M(web2py.deployment.web2py_tickets) for the report that
+    P(web2py.deployment.ticket_report#filter) writes.
+options:
+  _input:
+    description: The registered results, one for each host.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+outcomes: "{{ [result_of_www1, result_of_www2] | web2py.deployment.tickets_outcomes }}"
+"""
+
+RETURN = r"""
+_value:
+  description: When that was (C(generated)), and by application what was C(quarantined) and what C(failed).
+  type: dict
+"""
+
+from ansible_collections.web2py.deployment.plugins.module_utils import tickets
+
+
+class FilterModule:
+    def filters(self):
+        return {"tickets_outcomes": tickets.outcomes}

@@ -1,0 +1,899 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""web2py's tickets: out of the `errors` folders of applications, into a database.
+
+A ticket is the pickle of a report of one exception (gluon/restricted.py), and pickles can run code. So what reads them
+here is no unpickler but a small interpreter of the operations that are in tickets, which knows no others. The same file
+runs in the modules of the collection and, as `web2py_runtime.tickets`, on the web hosts; it needs the standard library
+and psycopg2 only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import functools
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import socket
+import stat
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# <address of the client>.<date>.<time>.<uuid>, as gluon.globals.Request.compute_uuid makes it.
+NAME = re.compile(r"([\w.-]+?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+# A real one has some ten kilobytes: the variables in it are cut by web2py.
+LARGEST = 8 << 20
+MOST_VALUES = 100_000
+# A file that has not changed for so long is whole, or will never be.
+QUIET_SECONDS = 60
+BATCH_TICKETS = 500
+BATCH_BYTES = 4 << 20
+QUARANTINE = "quarantine"
+SETTINGS = "/etc/web2py/applications"
+DATA = "/var/lib/web2py/data"
+
+
+class NotATicket(Exception):
+    """This file is no ticket, or none yet. The text says why."""
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+class XML(str):
+    """The one object in tickets: gluon.html.XML, of which only the text counts."""
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return XML_unpickle, (str(self),)
+
+
+def XML_unpickle(data: str | bytes) -> XML:
+    """Release 3.3.3 writes the text with marshal, later versions as it is."""
+    return XML(data if isinstance(data, str) else marshalled_text(data))
+
+
+def marshalled_text(data: bytes) -> str:
+    kind = chr(data[0] & 0x7F) if data else ""
+    length_bytes = {"z": 1, "Z": 1, "a": 4, "A": 4, "u": 4, "t": 4}.get(kind, 0)
+    body = data[1 + length_bytes :]
+    if not length_bytes or len(body) != int.from_bytes(data[1 : 1 + length_bytes], "little"):
+        raise NotATicket("an XML helper that holds something else than text")
+    return body.decode("utf-8", "surrogatepass")
+
+
+_MARK, _XML = object(), object()
+_GLOBALS = {("gluon.html", "XML_unpickle"): _XML}
+_INT, _INT8, _FLOAT = struct.Struct("<i"), struct.Struct("<Q"), struct.Struct(">d")
+
+
+def read_pickle(data: bytes) -> Any:
+    """Return what is pickled, if it consists of texts, bytes, numbers, dicts, lists, tuples, and XML helpers.
+
+    Nothing is imported or called, and what is built is not larger than a small multiple of `data`.
+    """
+    position, end = 0, len(data)
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    push, pop = stack.append, stack.pop
+
+    def since_mark() -> list[Any]:
+        for index in range(len(stack) - 1, -1, -1):
+            if stack[index] is _MARK:
+                found = stack[index + 1 :]
+                del stack[index:]
+                return found
+        raise NotATicket("a pickle that takes more than it has")
+
+    def line() -> bytes:
+        nonlocal position
+        start, position = position, data.find(b"\n", position) + 1
+        if not position:
+            raise NotATicket("the file ends in the middle")
+        return data[start : position - 1]
+
+    def update(target: Any, values: list[Any]) -> None:
+        if type(target) is not dict or len(values) % 2:
+            raise NotATicket("a pickle that sets items of something else than a dict")
+        # The hash of nested tuples takes as long as somebody likes.
+        if any(isinstance(key, tuple) for key in values[::2]):
+            raise NotATicket("a dict with other keys than texts and numbers")
+        target.update(zip(values[::2], values[1::2], strict=True))
+
+    def extend(target: Any, values: list[Any]) -> None:
+        if type(target) is not list:
+            raise NotATicket("a pickle that appends to something else than a list")
+        target.extend(values)
+
+    def known(module: Any, name: Any) -> Any:
+        if (module, name) not in _GLOBALS:
+            raise NotATicket(f"names {str(module)[:80]}.{str(name)[:80]}, which no ticket does")
+        return _GLOBALS[module, name]
+
+    def call(function: Any, arguments: Any) -> XML:
+        if function is not _XML or type(arguments) is not tuple or len(arguments) != 1:
+            raise NotATicket("calls something, which no ticket does")
+        if not isinstance(arguments[0], (str, bytes)):
+            raise NotATicket("an XML helper that holds something else than text")
+        return XML_unpickle(arguments[0])
+
+    try:
+        while True:
+            code = data[position]
+            position += 1
+            if code in _SIZED:
+                width, kind = _SIZED[code]
+                size = int.from_bytes(data[position : position + width], "little")
+                position += width + size
+                if position > end:
+                    raise NotATicket("the file ends in the middle")
+                body = data[position - size : position]
+                if kind is str:
+                    push(body.decode("utf-8", "surrogatepass"))
+                else:
+                    push(body if kind is bytes else int.from_bytes(body, "little", signed=True))
+            elif code == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+            elif code == 0x68:  # BINGET
+                push(memo[data[position]])
+                position += 1
+            elif code == 0x6A:  # LONG_BINGET
+                push(memo[int.from_bytes(data[position : position + 4], "little")])
+                position += 4
+            elif code == 0x71:  # BINPUT
+                memo[data[position]] = stack[-1]
+                position += 1
+            elif code == 0x72:  # LONG_BINPUT
+                memo[int.from_bytes(data[position : position + 4], "little")] = stack[-1]
+                position += 4
+            elif code == 0x28:  # MARK
+                push(_MARK)
+            elif code == 0x75:  # SETITEMS
+                values = since_mark()
+                update(stack[-1], values)
+            elif code == 0x73:  # SETITEM
+                value, key = pop(), pop()
+                update(stack[-1], [key, value])
+            elif code == 0x7D:  # EMPTY_DICT
+                push({})
+            elif code == 0x5D:  # EMPTY_LIST
+                push([])
+            elif code == 0x65:  # APPENDS
+                values = since_mark()
+                extend(stack[-1], values)
+            elif code == 0x61:  # APPEND
+                value = pop()
+                extend(stack[-1], [value])
+            elif code == 0x4E:  # NONE
+                push(None)
+            elif code in (0x88, 0x89):  # NEWTRUE, NEWFALSE
+                push(code == 0x88)
+            elif code == 0x4B:  # BININT1
+                push(data[position])
+                position += 1
+            elif code == 0x4D:  # BININT2
+                push(int.from_bytes(data[position : position + 2], "little"))
+                position += 2
+            elif code == 0x4A:  # BININT
+                push(_INT.unpack_from(data, position)[0])
+                position += 4
+            elif code == 0x47:  # BINFLOAT
+                push(_FLOAT.unpack_from(data, position)[0])
+                position += 8
+            elif code in (0x29, 0x85, 0x86, 0x87):  # EMPTY_TUPLE, TUPLE1 to TUPLE3
+                size = (0x29, 0x85, 0x86, 0x87).index(code)
+                values = stack[len(stack) - size :] if size else []
+                if len(values) != size or any(value is _MARK for value in values):
+                    raise NotATicket("a pickle that takes more than it has")
+                del stack[len(stack) - size :]
+                push(tuple(values))
+            elif code == 0x74:  # TUPLE
+                push(tuple(since_mark()))
+            elif code == 0x6C:  # LIST
+                push(since_mark())
+            elif code == 0x64:  # DICT
+                values = since_mark()
+                push({})
+                update(stack[-1], values)
+            elif code == 0x93:  # STACK_GLOBAL
+                name, module = pop(), pop()
+                push(known(module, name))
+            elif code == 0x63:  # GLOBAL
+                module, name = line(), line()
+                push(known(module.decode("utf-8", "replace"), name.decode("utf-8", "replace")))
+            elif code == 0x52:  # REDUCE
+                arguments, function = pop(), pop()
+                push(call(function, arguments))
+            elif code == 0x30:  # POP
+                pop()
+            elif code == 0x70:  # PUT
+                memo[int(line()[:12])] = stack[-1]
+            elif code == 0x67:  # GET
+                push(memo[int(line()[:12])])
+            elif code == 0x56:  # UNICODE
+                push(str(line(), "raw-unicode-escape"))
+            elif code == 0x49:  # INT
+                text = line()
+                push({b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text[:40]))
+            elif code == 0x4C:  # LONG
+                push(int(line()[:40].rstrip(b"L")))
+            elif code == 0x46:  # FLOAT
+                push(float(line()[:40]))
+            elif code == 0x80:  # PROTO
+                if data[position] > 5:
+                    raise NotATicket(f"a pickle of protocol {data[position]}")
+                position += 1
+            elif code == 0x95:  # FRAME
+                position += 8
+            elif code == 0x2E:  # STOP
+                if position != end:
+                    raise NotATicket("goes on after its end")
+                if len(stack) != 1 or stack[0] is _MARK:
+                    raise NotATicket("a pickle that leaves something over")
+                return stack[0]
+            else:
+                raise NotATicket(f"a pickle with the operation 0x{code:02x}, which no ticket has")
+    except (IndexError, struct.error):
+        cut = position > end - _FLOAT.size and data[-1:] != b"."
+        raise NotATicket("the file ends in the middle" if cut else "a pickle that takes more than it has") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotATicket(f"a damaged pickle ({type(error).__name__})") from None
+
+
+# Operation: number of bytes that give the length, and what follows.
+_SIZED = {
+    0x8C: (1, str),  # SHORT_BINUNICODE
+    0x58: (4, str),  # BINUNICODE
+    0x8D: (8, str),  # BINUNICODE8
+    0x43: (1, bytes),  # SHORT_BINBYTES
+    0x42: (4, bytes),  # BINBYTES
+    0x8E: (8, bytes),  # BINBYTES8
+    0x8A: (1, int),  # LONG1
+}
+
+
+# --- Understanding ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One exception, as web2py has reported it."""
+
+    application: str
+    ticket_id: str
+    server: str
+    client: str
+    created: datetime.datetime
+    layer: str
+    error_type: str
+    message: str
+    traceback: str
+    code: str
+    fingerprint: str
+    # The report as admin reads it from a database: a pickle in protocol 0, which is text.
+    data: str
+    size: int
+
+    def row(self) -> list[Any]:
+        return [getattr(self, column) for column in COLUMNS]
+
+
+def parse(name: str, content: bytes, application: str, server: str, written: float) -> Ticket:
+    """Return the ticket in a file; NotATicket says what else it is."""
+    match = NAME.fullmatch(name)
+    if not match:
+        raise NotATicket("its name is not that of a ticket")
+    report = read_pickle(content)
+    if type(report) is not dict or not isinstance(report.get("snapshot"), dict):
+        raise NotATicket("the pickle of something else than a ticket")
+    texts = {}
+    for key in ("layer", "code", "output", "traceback"):
+        if not isinstance(report.get(key), str):
+            raise NotATicket(f"the pickle of something else than a ticket: it has no {key}")
+        texts[key] = storable(report[key])
+    error_type, message = exception_of(texts["traceback"])
+    layer = relative(texts["layer"], application)
+    return Ticket(
+        application=application,
+        ticket_id=name,
+        server=server,
+        client=match.group(1).replace("_", ":"),
+        created=datetime.datetime.fromtimestamp(written, datetime.timezone.utc),
+        layer=layer,
+        error_type=error_type,
+        message=message,
+        traceback=texts["traceback"],
+        code=texts["code"],
+        fingerprint=fingerprint(error_type, texts["traceback"], layer, application),
+        data=write_pickle(report),
+        size=len(content),
+    )
+
+
+def storable(text: str) -> str:
+    """Without what PostgreSQL takes in no text."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def clean(value: Any, left: Iterator[int]) -> Any:
+    """What admin's own unpickler refuses in protocol 0, and what its page cannot show, as text.
+
+    A small pickle can hold one value in so many places that nobody could write it out; `left` ends that.
+    """
+    if next(left, None) is None:
+        raise NotATicket(f"holds more than {MOST_VALUES} values")
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if kind is XML:
+        return XML(value.encode("utf-8", "backslashreplace").decode())
+    if kind is dict:
+        return {clean(key, left): clean(item, left) for key, item in value.items()}
+    if kind in (list, tuple):
+        return kind(clean(item, left) for item in value)
+    if kind is bytes:
+        return value.decode("utf-8", "backslashreplace")
+    return value
+
+
+_OWN_NAME, _WEB2PYS_NAME = f"c{__name__}\nXML_unpickle\n".encode(), b"cgluon.html\nXML_unpickle\n"
+
+
+def write_pickle(report: dict[str, Any]) -> str:
+    """The form in which admin reads a ticket from a text column."""
+    try:
+        data = pickle.dumps(clean(report, iter(range(MOST_VALUES))), protocol=0)
+    except (RecursionError, MemoryError):
+        raise NotATicket("a pickle of too many levels") from None
+    # In protocol 0 a line feed inside a text is written as an escape, so this is nothing but the name.
+    return data.replace(_OWN_NAME, _WEB2PYS_NAME).decode("latin-1")
+
+
+TRACEBACK = "Traceback (most recent call last):"
+FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+)(?:, in (.+))?(?:\n    +(.*))?', re.MULTILINE)
+EXCEPTION = re.compile(r"^(?![ \t\n])([\w.]*)(.*)", re.MULTILINE | re.DOTALL)
+
+
+# The same error comes many times.
+@functools.lru_cache(maxsize=256)
+def exception_of(traceback: str) -> tuple[str, str]:
+    """Type and message of the exception that a traceback ends with."""
+    match = EXCEPTION.search(traceback.rpartition(TRACEBACK)[2])
+    if not match:
+        return "", ""
+    name, rest = match.groups()
+    if name and (not rest.strip() or rest.startswith(":")):
+        return name, rest[1:].strip()
+    return "", (name + rest).strip()
+
+
+def relative(path: str, application: str) -> str:
+    """The part of a path below the application, whatever its release and the web2py root."""
+    _, found, rest = path.replace("\\", "/").rpartition(f"/applications/{application}/")
+    # Of `/opt/web2py/applications/<name>/<hash>/models/db.py`.
+    return re.sub(r"^[0-9a-f]{8,64}/", "", rest) if found else path
+
+
+@functools.lru_cache(maxsize=256)
+def fingerprint(error_type: str, traceback: str, layer: str, application: str) -> str:
+    """The same for the same error on every server, Python and release: type and the application's frames.
+
+    A frame counts with its file, function and line of code. The line's number, which any other change of the file
+    moves, counts only where no frame has its code. Without a frame of the application it is where web2py was (`layer`)
+    and the innermost frame's function.
+    """
+    frames: list[str] = []
+    numbered: list[str] = []
+    last = ""
+    # Of the exceptions before it, too: the last one may be of a library alone.
+    for path, number, function, code in FRAME.findall(traceback):
+        last = f"{os.path.basename(path)} {function}"
+        inside = relative(path, application)
+        if inside != path and code.strip():
+            frames.append(f"{inside} {function} {code.strip()}")
+        elif inside != path:
+            numbered.append(f"{inside} {function} {number}")
+    parts = [error_type, *(frames or numbered or [layer, last])]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+# --- Storing ----------------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "application",
+    "ticket_id",
+    "server",
+    "client",
+    "created",
+    "layer",
+    "error_type",
+    "message",
+    "traceback",
+    "code",
+    "fingerprint",
+)
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS ticket (
+    application text NOT NULL,
+    ticket_id text NOT NULL,
+    server text NOT NULL,
+    client text NOT NULL,
+    created {time} NOT NULL,
+    layer text NOT NULL,
+    error_type text NOT NULL,
+    message text NOT NULL,
+    traceback text,
+    code text,
+    fingerprint text NOT NULL,
+    PRIMARY KEY (application, ticket_id)
+);
+CREATE INDEX IF NOT EXISTS ticket_fingerprint ON ticket (application, fingerprint, created);
+"""
+# As TicketStorage defines it with pydal.
+WEB2PYS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS "{table}" (
+    id {id},
+    ticket_id varchar(100),
+    ticket_data text,
+    created_datetime timestamp
+);
+CREATE INDEX IF NOT EXISTS "{table}_ticket_id" ON "{table}" (ticket_id);
+"""
+
+
+def web2pys_table(application: str) -> str:
+    if not re.fullmatch(r"\w+", application, re.ASCII):
+        raise ValueError(f"application {application!r}: allowed are letters, digits and underscores")
+    return f"web2py_ticket_{application}"
+
+
+class Database:
+    """The two tables of tickets; as a context manager, until it is closed."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with contextlib.suppress(Exception):
+            self.connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self, lock: str = "") -> Iterator[Any]:
+        """All or nothing; `lock` keeps out others that take the same."""
+        cursor = self.connection.cursor()
+        try:
+            self.begin(cursor, lock)
+            yield cursor
+            self.connection.commit()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.connection.rollback()
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                cursor.close()
+
+    def prepare(self, application: str) -> None:
+        """Make the tables that are missing."""
+        table = web2pys_table(application)
+        with self.transaction("tables") as cursor:
+            # Asked first: who reads needs no right to create, and no lock.
+            if {"ticket", table} <= self.tables(cursor):
+                return
+            for statement in (SCHEMA + WEB2PYS_SCHEMA).format(table=table, id=self.ID, time=self.TIME).split(";\n"):
+                if statement.strip():
+                    cursor.execute(statement)
+
+    def store(self, application: str, tickets: Iterable[Ticket], count_only: bool) -> Counter[str]:
+        """In one transaction; each ticket that is there already stays as it is."""
+        table = web2pys_table(application)
+        with self.transaction(f"tickets of {application}") as cursor:
+            tickets = list(tickets)
+            whole = tickets
+            if count_only:
+                seen = self.fingerprints(cursor, application, {ticket.fingerprint for ticket in tickets})
+                whole = []
+                for ticket in sorted(tickets, key=lambda ticket: ticket.created):
+                    if ticket.fingerprint not in seen:
+                        seen.add(ticket.fingerprint)
+                        whole.append(ticket)
+            there = self.there(cursor, application, [ticket.ticket_id for ticket in tickets])
+            new = [ticket for ticket in tickets if ticket.ticket_id not in there]
+            with_text = {ticket.ticket_id for ticket in whole} - there
+            self.insert(
+                cursor,
+                "ticket",
+                COLUMNS,
+                [
+                    [
+                        None if column in ("traceback", "code") and ticket.ticket_id not in with_text else value
+                        for column, value in zip(COLUMNS, ticket.row(), strict=True)
+                    ]
+                    for ticket in new
+                ],
+            )
+            self.insert(
+                cursor,
+                table,
+                ("ticket_id", "ticket_data", "created_datetime"),
+                [
+                    # web2py's times are those of the host's clock on the wall.
+                    [ticket.ticket_id, ticket.data, ticket.created.astimezone().replace(tzinfo=None)]
+                    for ticket in whole
+                    if ticket.ticket_id in with_text
+                ],
+            )
+        return Counter({"collected": len(new), "already there": len(there)})
+
+
+class PostgreSQL(Database):
+    ID, TIME, MARK = "serial PRIMARY KEY", "timestamptz", "%s"
+    HOUR = "to_char(created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24')"
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        import psycopg2
+
+        super().__init__(psycopg2.connect(**arguments))
+        with contextlib.suppress(psycopg2.Error), self.connection.cursor() as cursor:
+            # Takes a fraction of the time of the default; not every server is built with it.
+            cursor.execute("SET default_toast_compression = 'lz4'")
+        # Commits the setting; after the error there is nothing to commit.
+        self.connection.commit()
+
+    def begin(self, cursor: Any, lock: str) -> None:
+        if lock:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('web2py.deployment'), hashtext(%s))", [lock])
+
+    def tables(self, cursor: Any) -> set[str]:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))")
+        return {row[0] for row in cursor.fetchall()}
+
+    def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
+        cursor.execute(
+            "SELECT DISTINCT fingerprint FROM ticket WHERE application = %s AND fingerprint = ANY (%s)",
+            [application, list(among)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+    def there(self, cursor: Any, application: str, ids: list[str]) -> set[str]:
+        cursor.execute(
+            "SELECT ticket_id FROM ticket WHERE application = %s AND ticket_id = ANY (%s)", [application, ids]
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+    def insert(self, cursor: Any, table: str, columns: tuple[str, ...], rows: list[list]) -> None:
+        # Several times as fast as INSERT.
+        lines = "".join("\t".join(map(copied, row)) + "\n" for row in rows)
+        cursor.copy_expert(f'COPY "{table}" ({", ".join(columns)}) FROM STDIN', io.StringIO(lines), size=1 << 20)
+
+    def time(self, value: datetime.datetime) -> str:
+        return value.astimezone(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def copied(value: Any) -> str:
+    """As PostgreSQL's text format of COPY has it."""
+    if value is None:
+        return "\\N"
+    return str(value).replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+
+
+class SQLite(Database):
+    ID, TIME, MARK = "integer PRIMARY KEY AUTOINCREMENT", "timestamp", "?"
+    HOUR = "replace(substr(created, 1, 13), ' ', 'T')"
+
+    def __init__(self, path: str) -> None:
+        import sqlite3
+
+        sqlite3.register_adapter(datetime.datetime, lambda time: time.isoformat(" "))
+        super().__init__(sqlite3.connect(path, timeout=60, isolation_level=None))
+        self.connection.execute("PRAGMA journal_mode = WAL")
+
+    def begin(self, cursor: Any, lock: str) -> None:
+        cursor.execute("BEGIN IMMEDIATE")
+
+    def tables(self, cursor: Any) -> set[str]:
+        return {row[0] for row in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
+        statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? LIMIT 1"
+        return {one for one in among if cursor.execute(statement, [application, one]).fetchone()}
+
+    def time(self, value: str) -> str:
+        return datetime.datetime.fromisoformat(value).isoformat(timespec="seconds")
+
+    def there(self, cursor: Any, application: str, ids: list[str]) -> set[str]:
+        statement = "SELECT 1 FROM ticket WHERE application = ? AND ticket_id = ?"
+        return {one for one in ids if cursor.execute(statement, [application, one]).fetchone()}
+
+    def insert(self, cursor: Any, table: str, columns: tuple[str, ...], rows: list[list]) -> None:
+        marks = ", ".join("?" * len(columns))
+        statement = f'INSERT INTO "{table}" ({", ".join(columns)}) VALUES ({marks})'  # noqa: S608 (names of ours)
+        cursor.executemany(statement, rows)
+
+
+def connect(settings: Mapping[str, Any]) -> Database:
+    """The database for tickets that a settings file names: `{sqlite: path}`, or parameters of libpq."""
+    if "sqlite" in settings:
+        return SQLite(settings["sqlite"])
+    return PostgreSQL({"connect_timeout": 5, "application_name": "web2py tickets", **settings})
+
+
+# --- Reporting --------------------------------------------------------------------------------------------------------
+
+
+def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
+    """What is in the database, by application, server, hour and problem; a problem is one fingerprint.
+
+    Of each problem the newest ticket that was kept whole is given. All times are UTC.
+    """
+    names = list(applications)
+    conditions, values = ["1 = 1"], []
+    if names:
+        conditions.append(f"application IN ({', '.join([database.MARK] * len(names))})")
+        values += names
+    if since:
+        conditions.append(f"created >= {database.MARK}")
+        values.append(since)
+    where = " AND ".join(conditions)
+
+    def rows(statement: str) -> list[tuple]:
+        with database.transaction() as cursor:
+            cursor.execute(statement.format(where=where, hour=database.HOUR), values)
+            return cursor.fetchall()
+
+    problems: dict[tuple[str, str], dict[str, Any]] = {}
+    for application, print_, server, count, first, last in rows(
+        "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
+        "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
+    ):
+        problem = problems.setdefault(
+            (application, print_),
+            {
+                "application": application,
+                "fingerprint": print_,
+                "count": 0,
+                "servers": {},
+                "first_seen": "9",
+                "last_seen": "",
+            },
+        )
+        problem["count"] += count
+        problem["servers"][server] = count
+        problem["first_seen"] = min(problem["first_seen"], database.time(first))
+        problem["last_seen"] = max(problem["last_seen"], database.time(last))
+    # Of those with a text the newest; others only where none has one.
+    newest = (
+        "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
+        "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
+        "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
+        ") AS ranked WHERE place = 1"
+    )
+    for application, print_, *values_ in rows(newest):
+        found = dict(zip(("error_type", "message", "layer", "ticket_id", "traceback"), values_, strict=True))
+        problems[application, print_] |= {name: value or "" for name, value in found.items()}
+    by_application: Counter[str] = Counter()
+    by_server: Counter[str] = Counter()
+    for problem in problems.values():
+        by_application[problem["application"]] += problem["count"]
+        by_server.update(problem["servers"])
+    timeline = rows("SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2")
+    return {
+        "since": since and since.astimezone(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "total": by_application.total(),
+        "applications": dict(sorted(by_application.items())),
+        "servers": dict(sorted(by_server.items())),
+        "timeline": [
+            {"time": f"{hour}:00:00+00:00", "application": application, "count": count}
+            for hour, application, count in timeline
+        ],
+        "problems": sorted(problems.values(), key=lambda problem: problem["last_seen"], reverse=True),
+    }
+
+
+# --- Collecting -------------------------------------------------------------------------------------------------------
+
+
+def collect(
+    folder: str,
+    application: str,
+    database: Database,
+    server: str = "",
+    count_only: bool = False,
+    check: bool = False,
+    now: Callable[[], float] = time.time,
+) -> Counter[str]:
+    """Move the tickets in an application's `errors` folder into the database; return how many there were of what.
+
+    A file goes only after the transaction with its ticket has been committed. Killed at any moment, the next run finds
+    the file or the row or both, and makes one row of it. With `check` nothing is changed.
+    """
+    outcomes: Counter[str] = Counter()
+    server = server or socket.gethostname()
+    with contextlib.ExitStack() as stack:
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        stack.callback(os.close, directory)
+        if not check:
+            database.prepare(application)
+        batch: list[Ticket] = []
+        size = 0
+
+        def flush() -> None:
+            if check:
+                outcomes["collected"] += len(batch)
+            elif batch:
+                outcomes.update(database.store(application, batch, count_only))
+                for ticket in batch:
+                    # Another collector may have been faster.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(ticket.ticket_id, dir_fd=directory)
+            batch.clear()
+
+        for name in names_of(directory):
+            try:
+                content, written = read_file(directory, name)
+                ticket = parse(name, content, application, server, written)
+            except FileNotFoundError:
+                continue
+            except (NotATicket, OSError, RecursionError, MemoryError) as error:
+                outcomes[set_aside(directory, name, error, check, now())] += 1
+                continue
+            batch.append(ticket)
+            size += ticket.size
+            if len(batch) >= BATCH_TICKETS or size >= BATCH_BYTES:
+                flush()
+                size = 0
+        flush()
+    return +outcomes
+
+
+def names_of(directory: int) -> Iterator[str]:
+    """Names in a folder, oldest or newest alike; those that come meanwhile may be left for the next time."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name != QUARANTINE:
+                yield entry.name
+
+
+def read_file(directory: int, name: str) -> tuple[bytes, float]:
+    """Content of a regular file, and when it was written."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise NotATicket(f"it cannot be opened as a file: {error.strerror}") from None
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotATicket("it is no regular file")
+        if found.st_size > LARGEST:
+            raise NotATicket(f"it has {found.st_size} bytes, the largest that is read is {LARGEST}")
+        if found.st_nlink > 1:
+            raise NotATicket("it has another name, too (a hard link)")
+        content = b""
+        while len(content) <= LARGEST and (piece := os.read(file, 1 << 20)):
+            content += piece
+    finally:
+        os.close(file)
+    return content, found.st_mtime
+
+
+def set_aside(directory: int, name: str, error: Exception, check: bool, now: float) -> str:
+    """Put what is no ticket where no collector looks, with the reason beside it; say what has been done."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return "left"
+    # What is not named like a ticket was put there by somebody else. What is new may still be written.
+    if stat.S_ISDIR(found.st_mode) or not NAME.fullmatch(name) or now - found.st_mtime < QUIET_SECONDS:
+        return "left"
+    if check:
+        return "quarantined"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(QUARANTINE, 0o700, dir_fd=directory)
+    quarantine = os.open(QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(name, name, src_dir_fd=directory, dst_dir_fd=quarantine)
+        reason = os.open(
+            f"{name}.reason",
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
+            0o600,
+            dir_fd=quarantine,
+        )
+        with open(reason, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{type(error).__name__}: {error}\n")
+    finally:
+        os.close(quarantine)
+    return "quarantined"
+
+
+@dataclass(frozen=True)
+class Site:
+    """An application with tickets in a database, as its settings file describes it."""
+
+    application: str
+    errors: str
+    database: Mapping[str, Any]
+    count_only: bool
+
+
+def sites(settings: str, data: str) -> list[Site]:
+    """From the settings files in a folder; those of applications without such tickets do not count."""
+    found = []
+    for file in sorted(os.listdir(settings)) if os.path.isdir(settings) else []:
+        if not file.endswith(".json"):
+            continue
+        with open(os.path.join(settings, file), encoding="utf-8") as opened:
+            content = json.load(opened)
+        if "tickets" in content:
+            name, tickets = content["application"], content["tickets"]
+            folder = os.path.join(data, name, "errors")
+            found.append(Site(name, folder, tickets["database"], tickets["duplicates"] == "count"))
+    return found
+
+
+def become(path: str) -> None:
+    """Go on as the user to whom a folder belongs: no file of web2py's is opened with the powers of root."""
+    owner = os.stat(path)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def collect_all(found: Iterable[Site], check: bool = False) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """Outcomes and errors by application; one that fails does not keep the others from being collected."""
+    done: dict[str, dict[str, int]] = {}
+    failed: dict[str, str] = {}
+    for site in found:
+        try:
+            with connect(site.database) as database:
+                outcomes = collect(site.errors, site.application, database, count_only=site.count_only, check=check)
+            done[site.application] = dict(outcomes)
+        except Exception as error:
+            failed[site.application] = f"{type(error).__name__}: {error}".strip()
+    return done, failed
+
+
+def outcomes(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several web hosts have collected, for the report."""
+    quarantined: Counter[str] = Counter()
+    failed: dict[str, str] = {}
+    for result in results:
+        for name, numbers in result.get("applications", {}).items():
+            quarantined[name] += numbers.get("quarantined", 0)
+        failed.update(result.get("errors", {}))
+    generated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {"generated": generated, "quarantined": dict(+quarantined), "failed": failed}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Move web2py's tickets into the database.")
+    parser.add_argument("--settings", default=SETTINGS, help="settings files of applications (default: %(default)s)")
+    parser.add_argument("--data", default=DATA, help="the applications' data (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    done, failed = collect_all(sites(options.settings, options.data))
+    for name, outcomes in done.items():
+        if outcomes:
+            print(f"{name}: " + ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items())))
+    for name, error in failed.items():
+        print(f"{name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

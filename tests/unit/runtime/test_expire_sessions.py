@@ -1,0 +1,275 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Old sessions: which of them are deleted, in files and in a database."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+
+RUNTIME = Path(__file__).resolve().parents[3] / "roles" / "web2py" / "files"
+SCRIPT = RUNTIME / "web2py_runtime" / "expire_sessions.py"
+HOUR = 3600
+
+
+class Evil:
+    """Runs something when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("echo never > /nonexistent/never",)
+
+
+def safe_loads(data: bytes | str, allowed_classes: dict[str, list[str]] | None = None) -> Any:
+    """As gluon.restricted.safe_loads, for sessions without classes."""
+    assert "Storage" in (allowed_classes or {})["gluon.storage"]
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            raise pickle.UnpicklingError(f"global '{module}.{name}' is forbidden")
+
+    return Unpickler(io.BytesIO(data.encode("latin-1") if isinstance(data, str) else data)).load()
+
+
+def remembered(seconds: Any) -> bytes:
+    return pickle.dumps({"auth": {"expiration": seconds, "remember_me": True}})
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the script as web2py does, on the sessions of an application, and return what it said."""
+    for name in ("gluon", "gluon.restricted"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules["gluon.restricted"], "safe_loads", safe_loads, raising=False)
+    (tmp_path / "sessions").mkdir()
+
+    def runner(*arguments: str, table: Any = None) -> str:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+        names = {
+            "request": SimpleNamespace(folder=str(tmp_path)),
+            "response": SimpleNamespace(session_db_table=table),
+        }
+        # As web2py's shell does it, with its own names beside those of the script.
+        exec(compile(SCRIPT.read_bytes(), SCRIPT, "exec"), names)  # noqa: S102
+        return capsys.readouterr().out
+
+    return runner
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Callable[..., Path]:
+    def write(name: str, hours: float, content: bytes = pickle.dumps({})) -> Path:
+        path = tmp_path / "sessions" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(content)
+        when = time.time() - hours * HOUR
+        os.utime(path, (when, when))
+        return path
+
+    return write
+
+
+def test_old_sessions_are_deleted_and_young_ones_stay(run: Any, session: Any) -> None:
+    old, young = session("old", 1.1), session("young", 0.9)
+    assert run(str(HOUR)) == "1 sessions deleted\n"
+    assert not old.exists() and young.exists()
+    assert run(str(HOUR)) == "0 sessions deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "stays"),
+    [
+        pytest.param(remembered(10 * HOUR), True, id="remembered for longer"),
+        pytest.param(remembered(str(10 * HOUR)), True, id="remembered for longer, as text"),
+        pytest.param(remembered(4 * HOUR), False, id="no longer remembered"),
+        pytest.param(remembered(60), False, id="remembered for less than a session lives"),
+        pytest.param(remembered(None), False, id="no time"),
+        pytest.param(remembered("for ever"), False, id="time that is no number"),
+        pytest.param(pickle.dumps({"auth": None}), False, id="nobody"),
+        pytest.param(pickle.dumps({"auth": "text"}), False, id="user that is a text"),
+        pytest.param(pickle.dumps(["no", "session"]), False, id="list"),
+        pytest.param(pickle.dumps(Evil()), False, id="code"),
+        pytest.param(b"not a pickle", False, id="no pickle"),
+        pytest.param(b"", False, id="empty"),
+    ],
+)
+def test_who_asked_to_be_remembered_is_for_as_long_as_the_application_says(
+    run: Any, session: Any, content: bytes, stays: bool
+) -> None:
+    path = session("visitor", 5, content)
+    run(str(HOUR))
+    assert path.exists() is stays
+
+
+def test_a_short_time_in_a_session_does_not_shorten_its_life(run: Any, session: Any) -> None:
+    path = session("visitor", 0.5, remembered(60))
+    run(str(HOUR))
+    assert path.exists()
+
+
+def test_one_visitor_who_is_remembered_decides_for_nobody_else(run: Any, session: Any) -> None:
+    """What scripts/sessions2trash.py got wrong."""
+    paths = [session(f"{number}", 5, remembered(10 * HOUR) if number == 2 else pickle.dumps({})) for number in range(5)]
+    assert run(str(HOUR)) == "4 sessions deleted\n"
+    assert [path.exists() for path in paths] == [False, False, True, False, False]
+
+
+def test_folders_of_separate_sessions_go_when_they_are_empty(run: Any, session: Any, tmp_path: Path) -> None:
+    session("ab/old", 5), session("cd/old", 5), session("cd/young", 0), session("ef/gh/old", 5)
+    assert run(str(HOUR)) == "3 sessions deleted\n"
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["sessions", "sessions/cd", "sessions/cd/young"]
+
+
+def test_the_folder_of_the_sessions_itself_stays(run: Any, session: Any, tmp_path: Path) -> None:
+    session("old", 5)
+    run(str(HOUR))
+    assert (tmp_path / "sessions").is_dir()
+
+
+def test_a_visitor_who_logs_out_meanwhile_is_no_error(
+    run: Any, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both before the session is looked at, and between that and its end."""
+    before, between, old = session("a", 5), session("b", 5), session("c", 5)
+    looked, opened = os.lstat, open
+
+    def lstat(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path) == str(before):
+            before.unlink(missing_ok=True)
+        return looked(path, *arguments, **options)
+
+    @contextlib.contextmanager
+    def read_and_gone(path: Any, *arguments: Any, **options: Any) -> Any:
+        with opened(path, *arguments, **options) as file:
+            yield file
+        if str(path) == str(between):
+            between.unlink()
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr("builtins.open", read_and_gone)
+    assert run(str(HOUR)) == "1 sessions deleted\n"
+    assert not old.exists()
+
+
+def test_an_application_without_a_folder_of_sessions(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "sessions").rmdir()
+    assert run(str(HOUR)) == "0 sessions deleted\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["soon"], [""]])
+def test_a_failure_is_told_to_systemd(run: Any, session: Any, arguments: list[str]) -> None:
+    """web2py itself ends with 0 after an error in a script."""
+    path = session("old", 5)
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 1
+    assert path.exists()
+
+
+# Runs the script on a table as gluon.globals.Session.connect defines it, in a database in memory.
+PROGRAM = """
+import datetime, json, runpy, sys, types
+from pathlib import Path
+from pydal import DAL, Field
+
+folder, script, seconds = sys.argv[1:]
+for name in ("gluon", "gluon.restricted"):
+    sys.modules[name] = types.ModuleType(name)
+exec(Path(folder, "safe_loads.py").read_text(), vars(sys.modules["gluon.restricted"]))
+now = datetime.datetime.now()
+db = DAL("sqlite:memory")
+table = db.define_table(
+    "web2py_session_shop",
+    Field("locked", "boolean", default=False),
+    Field("client_ip", length=64),
+    Field("created_datetime", "datetime"),
+    Field("modified_datetime", "datetime"),
+    Field("unique_key", length=64),
+    Field("session_data", "blob"),
+)
+for key, hours, data in json.loads(Path(folder, "rows.json").read_text()):
+    when = None if hours is None else now - datetime.timedelta(hours=hours)
+    table.insert(unique_key=key, modified_datetime=when, session_data=None if data is None else bytes.fromhex(data))
+db.commit()
+sys.argv = [script, seconds]
+runpy.run_path(script, init_globals={
+    "request": types.SimpleNamespace(folder=folder), "response": types.SimpleNamespace(session_db_table=table),
+})
+print(json.dumps([row.unique_key for row in db(table).select(orderby=table.id)]))
+"""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["release", "head"])
+def pydal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pydal of the lab's web2py."""
+    lab = pytest.importorskip("lab", reason="ansible-test does not know the lab")
+    tree, _version = source.framework(source.read_path(str(lab.web2py(head=request.param).path)))
+    package = tree.below("gluon/packages/pydal")
+    if not package.has("pydal/adapters/sqlite.py"):
+        pytest.skip("the stand-in has no pydal")
+    folder = tmp_path_factory.mktemp("pydal")
+    for name, entry in package.entries.items():
+        if name.startswith("pydal/") and name.endswith(".py"):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(entry.read())
+    return folder
+
+
+def expire(folder: Path, pydal: Path, rows: list[tuple[str, float, bytes | None]]) -> tuple[str, list[str]]:
+    """What the script says of these sessions, by their key, age in hours and content, and which of them stay."""
+    (folder / "sessions").mkdir()
+    (folder / "safe_loads.py").write_text(
+        f"import io, pickle\nfrom typing import Any\n{textwrap.dedent(inspect.getsource(safe_loads))}"
+    )
+    data = [(key, hours, None if content is None else content.hex()) for key, hours, content in rows]
+    (folder / "rows.json").write_text(json.dumps(data))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder), str(SCRIPT), str(HOUR)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{pydal}:{RUNTIME}", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said, left = done.stdout.splitlines()
+    return said, json.loads(left)
+
+
+def test_sessions_in_a_database(pydal: Path, tmp_path: Path) -> None:
+    empty = pickle.dumps({})
+    rows = [
+        ("old", 1.1, empty),
+        ("young", 0.9, empty),
+        ("remembered", 5, remembered(10 * HOUR)),
+        ("remembered and old", 11, remembered(10 * HOUR)),
+        ("nothing", 5, None),
+        ("unreadable", 5, b"no pickle"),
+        ("evil", 5, pickle.dumps(Evil())),
+        ("last", 5, empty),
+    ]
+    assert expire(tmp_path, pydal, rows) == ("6 sessions deleted", ["young", "remembered"])
+
+
+def test_more_sessions_in_a_database_than_are_read_at_once(pydal: Path, tmp_path: Path) -> None:
+    """Those that stay are not read again for ever."""
+    kinds = [("old", 5, pickle.dumps({})), ("remembered", 5, remembered(10 * HOUR)), ("young", 0.5, pickle.dumps({}))]
+    rows = [(f"{kind} {number}", hours, content) for number in range(600) for kind, hours, content in kinds]
+    said, left = expire(tmp_path, pydal, rows)
+    assert said == "600 sessions deleted"
+    assert len(left) == 1200 and not [key for key in left if key.startswith("old")]

@@ -1,0 +1,315 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where applications keep their data: what is refused, and what roles and web2py get to read."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from urllib.parse import unquote
+
+import pytest
+from ansible_collections.web2py.deployment.plugins.module_utils import data, postgresql
+from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+from hypothesis import given
+from hypothesis import strategies as st
+
+SERVER = {"host": "db.example.org"}
+CACHES = ["cache:11211"]
+APPLICATIONS = [
+    {"name": "welcome"},
+    {"name": "shop", "database": {}, "sessions": "cookie", "cache": "memcached"},
+    {
+        "name": "intranet",
+        "database": {"name": "intranet 2", "user": "staff", "password": "given by hand", "pool_size": 3},
+        "sessions": "database",
+        "uploads": "database",
+        "session_classes": {"applications.intranet.modules.basket": ["Basket"]},
+    },
+    {"name": "plain", "sessions": "files", "secure_cookies": False},
+    {"name": "gone", "state": "absent", "database": {}, "sessions": "cookie"},
+]
+SECRETS = {"shop.database_password": "secret one", "shop.cookie_key": "secret two", "shop.cache_key": "secret three"}
+
+# pydal.adapters.postgres.Postgre.REGEX_URI; a test below compares it with that of the web2py the lab has.
+REGEX_URI = (
+    r"^(?P<user>[^:@]+)(:(?P<password>[^@]*))?@(?P<host>[^:/]*|\[[^\]]+\])(:(?P<port>\d+))?"
+    r"/(?P<db>[^?]+)(\?(?P<uriargs>.*))?$"
+)
+
+
+def read_by_pydal(uri):
+    """What pydal gives to psycopg2 with decode_credentials=True, as Postgre._initialize_ does it."""
+    kind, rest = uri.split("://", 1)
+    assert kind == "postgres"
+    found = re.match(REGEX_URI, rest)
+    assert found, uri
+    # pydal.utils.split_uri_args
+    pairs = re.finditer(r"(?P<key>[^=&?]+)(=(?P<value>[^&?]*))?[&?]?", found["uriargs"] or "")
+    arguments = dict(pair.group("key", "value") for pair in pairs)
+    read = {"user": unquote(found["user"]), "password": unquote(found["password"]), "database": found["db"]}
+    if arguments.get("unix_socket"):
+        return {**read, "socket": arguments["unix_socket"]}
+    return {**read, "host": found["host"], "port": int(found["port"] or 5432), "sslmode": arguments.get("sslmode")}
+
+
+def connection(**changes):
+    return {"name": "shop", "user": "shop", "password": "a@b", "host": "db", **changes}
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_the_expression_above_is_that_of_pydal(head):
+    lab = pytest.importorskip("lab", reason="ansible-test does not know the lab")
+    tree, _version = source.framework(source.read_path(str(lab.web2py(head=head).path)))
+    module = tree.entries.get("gluon/packages/pydal/pydal/adapters/postgres.py")
+    if module is None:
+        pytest.skip("the stand-in has no pydal")
+    adapter = next(
+        node for node in ast.parse(module.read()).body if isinstance(node, ast.ClassDef) and node.name == "Postgre"
+    )
+    (expression,) = (
+        ast.literal_eval(node.value)
+        for node in adapter.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "REGEX_URI"
+    )
+    assert expression == REGEX_URI
+
+
+class TestConnectionString:
+    @given(st.text(min_size=1), st.text())
+    def test_any_user_and_password_arrive(self, user, password):
+        read = read_by_pydal(data.dal_uri(connection(user=user, password=password)))
+        assert read == {
+            "user": user,
+            "password": password,
+            "database": "shop",
+            "host": "db",
+            "port": 5432,
+            "sslmode": "verify-full",
+        }
+
+    @given(st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters='"\\%'), min_size=1, max_size=15))
+    def test_any_allowed_name_of_a_database_arrives(self, name):
+        wrong = data.data_errors([{"name": "shop", "database": {"name": name}}], SERVER, [])
+        if not wrong:
+            assert read_by_pydal(data.dal_uri(connection(name=name)))["database"] == name
+
+    @given(st.ip_addresses(v=6), st.integers(1, 65535))
+    def test_an_ipv6_address_has_brackets_and_is_given_to_the_driver_without(self, address, port):
+        database = connection(host=str(address), port=port)
+        read = read_by_pydal(data.dal_uri(database))
+        assert (read["host"], read["port"]) == (f"[{address}]", port)
+        assert data.dal_driver_args(database) == {"connect_timeout": 3, "hostaddr": str(address)}
+
+    def test_the_certificate_of_a_server_with_an_ipv6_address_can_be_verified(self):
+        """libpq compares it with `host`, which pydal takes from the URI, never with `hostaddr` (fe-secure-common.c)."""
+        application, server = {"name": "shop", "database": {"password": "long enough"}}, {"host": "2001:db8::1"}
+        uri = data.application_settings(application, server, [], {})["database"]["uri"]
+        assert data.data_errors([application], server, []) or read_by_pydal(uri)["host"] == "2001:db8::1"
+
+    @given(st.ip_addresses(v=4))
+    def test_an_ipv4_address(self, address):
+        assert read_by_pydal(data.dal_uri(connection(host=str(address))))["host"] == str(address)
+        assert data.dal_driver_args(connection(host=str(address)))["hostaddr"] == str(address)
+
+    def test_a_host_name_is_left_to_the_resolver(self):
+        assert data.dal_driver_args(connection()) == {"connect_timeout": 3}
+
+    def test_a_socket_takes_the_place_of_host_and_tls(self):
+        socket = "/var/run/postgresql/.s.PGSQL.5432"
+        database = connection(socket=socket, host="ignored", tls={"ca_file": "/ca.pem"})
+        assert read_by_pydal(data.dal_uri(database)) == {
+            "user": "shop",
+            "password": "a@b",
+            "database": "shop",
+            "socket": socket,
+        }
+        assert data.dal_driver_args(database) == {"connect_timeout": 3}
+
+    @pytest.mark.parametrize(
+        ("tls", "mode", "certificate"),
+        [
+            (None, "verify-full", None),
+            ({}, "verify-full", None),
+            ({"mode": "disable"}, "disable", None),
+            ({"mode": "verify-ca", "ca_file": "/ca.pem"}, "verify-ca", "/ca.pem"),
+            ({"ca_file": "/ca.pem"}, "verify-full", "/ca.pem"),
+        ],
+    )
+    def test_tls(self, tls, mode, certificate):
+        database = connection(tls=tls)
+        assert read_by_pydal(data.dal_uri(database))["sslmode"] == mode
+        assert data.dal_driver_args(database).get("sslrootcert") == certificate
+
+
+class TestErrors:
+    def test_none(self):
+        assert data.data_errors(APPLICATIONS, SERVER, CACHES) == []
+        assert data.data_errors([{"name": "welcome"}], {}, []) == [], "an application without data needs no server"
+
+    @pytest.mark.parametrize(
+        ("said", "words"),
+        [
+            ({"sessions": "redis"}, ["sessions is 'redis'", "files, database, cookie"]),
+            ({"sessions": None}, ["sessions is None", "files, database, cookie"]),
+            ({"uploads": "cloud"}, ["uploads is 'cloud'", "files, database"]),
+            ({"cache": "redis"}, ["cache is 'redis'", "ram, disk, memcached"]),
+            ({"tickets": "mail"}, ["tickets is 'mail'", "files, database"]),
+            ({"sessions": "database"}, ["sessions are to be in the database", "add database"]),
+            ({"uploads": "database"}, ["uploads are to be in the database", "add database"]),
+            ({"database": {"name": ""}}, ["name of its database", "''", "not empty"]),
+            ({"database": {"name": "x" * 64}}, ["name of its database", "63 bytes"]),
+            ({"database": {"name": 'a"b'}}, ["name of its database", "no double quote"]),
+            ({"database": {"name": "postgres"}}, ["name of its database", "means nothing to PostgreSQL"]),
+            ({"database": {"name": "what?"}}, ["question mark"]),
+            ({"database": {"user": "pg_monitor"}}, ["user of its database", "means nothing to PostgreSQL"]),
+            ({"database": {"user": "+staff"}}, ["user of its database", "does not begin with"]),
+            ({"database": {"password": "seven77"}}, ["password of its database", "8 to 1024"]),
+            ({"database": {"password": "p" * 1025}}, ["password of its database", "8 to 1024"]),
+            ({"database": {"password": 1234567890}}, ["password of its database", "text"]),
+        ],
+    )
+    def test_a_fault_names_the_application_what_was_found_and_what_is_allowed(self, said, words):
+        errors = data.data_errors([{"name": "other", "sessions": "files"}, {"name": "shop", **said}], SERVER, CACHES)
+        assert len(errors) == 1
+        assert [word for word in ["application 'shop'", *words] if word not in errors[0]] == []
+        assert str(said.get("database", {}).get("password") or "no password") not in errors[0]
+
+    def test_a_name_that_suits_web2py_and_not_postgresql(self):
+        (error, _user) = data.data_errors([{"name": "all", "database": {}}], SERVER, [])
+        assert "application 'all', name of its database: found 'all'" in error
+
+    def test_servers_that_are_not_there(self):
+        (error,) = data.data_errors([{"name": "shop", "database": {}}], {}, [])
+        assert "'shop'" in error and "web2py_database_server" in error
+        (error,) = data.data_errors([{"name": "shop", "cache": "memcached"}], {}, [])
+        assert "'shop'" in error and "web2py_cache_servers" in error
+
+    def test_two_applications_with_one_database(self):
+        applications = [{"name": "shop", "database": {}}, {"name": "wiki", "database": {"name": "shop"}}]
+        (error,) = data.data_errors(applications, SERVER, [])
+        assert "'shop' and 'wiki' have the same database, 'shop'" in error
+
+    def test_what_is_absent_or_says_nothing_is_not_checked(self):
+        applications = [{"name": "gone", "state": "absent", "sessions": "redis"}, {"name": "welcome"}]
+        assert data.data_errors(applications, {}, []) == []
+
+    def test_a_server_without_an_address(self):
+        """There is no connection string for it, and no other check looks at web2py_database_server."""
+        assert data.data_errors([{"name": "shop", "database": {}}], {"port": 5433}, []) != []
+
+    def test_two_applications_with_one_user(self):
+        """Each would set a password of its own, and the role postgresql refuses a user that is listed twice."""
+        applications = [
+            {"name": "shop", "database": {"user": "staff"}},
+            {"name": "wiki", "database": {"user": "staff"}},
+        ]
+        secrets = {"shop.database_password": "long enough 1", "wiki.database_password": "long enough 2"}
+        refused_here = data.data_errors(applications, SERVER, [])
+        assert refused_here or postgresql.user_errors(data.postgresql_users(applications, secrets)) == []
+
+
+names = st.text("ab_1", min_size=1, max_size=3)
+signs = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=6)
+declared = st.builds(
+    lambda name, database: {"name": name, "database": database},
+    names,
+    st.fixed_dictionaries({}, optional={"name": signs, "password": st.text(max_size=12)}),
+)
+
+
+@given(st.lists(declared, max_size=3, unique_by=lambda item: item["name"]))
+def test_the_role_postgresql_takes_what_was_found_right(applications):
+    if data.data_errors(applications, SERVER, CACHES):
+        return
+    secrets = dict.fromkeys(data.data_secrets(applications), "made by the lookup")
+    users = data.postgresql_users(applications, secrets)
+    assert postgresql.user_errors(users) == []
+    assert postgresql.database_errors(data.postgresql_databases(applications), users) == []
+    assert postgresql.hba_errors(data.postgresql_hba(applications, ["192.0.2.7"])) == []
+    for application in applications:
+        settings = data.application_settings(application, SERVER, CACHES, secrets)
+        read = read_by_pydal(settings["database"]["uri"])
+        assert {"name": read["user"], "password": read["password"]} in users
+
+
+class TestTranslation:
+    def test_applications_with_data_and_the_secrets_they_need(self):
+        assert data.data_applications(APPLICATIONS) == ["shop", "intranet", "plain"]
+        assert data.data_secrets(APPLICATIONS) == list(SECRETS)
+
+    def test_what_the_role_postgresql_gets(self):
+        assert data.postgresql_users(APPLICATIONS, SECRETS) == [
+            {"name": "shop", "password": "secret one"},
+            {"name": "staff", "password": "given by hand"},
+        ]
+        assert data.postgresql_databases(APPLICATIONS) == [
+            {"name": "shop", "owner": "shop"},
+            {"name": "intranet 2", "owner": "staff"},
+        ]
+
+    def test_each_user_reaches_his_own_database_only_with_a_password_and_from_outside_only_by_tls(self):
+        rules = data.postgresql_hba(APPLICATIONS, ["192.0.2.7", "2001:db8::/64"])
+        assert {(*rule["databases"], *rule["users"]) for rule in rules} == {("shop", "shop"), ("intranet 2", "staff")}
+        assert {rule["method"] for rule in rules} == {"scram-sha-256"}
+        assert [(rule["type"], rule.get("address")) for rule in rules[:3]] == [
+            ("local", None),
+            ("hostssl", "192.0.2.7"),
+            ("hostssl", "2001:db8::/64"),
+        ]
+        assert len(rules) == 6
+
+    def test_memcached_servers(self):
+        assert data.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
+        assert data.memcached_servers(["2001:db8::1"], port=1234) == ["[2001:db8::1]:1234"]
+        assert data.memcached_servers([]) == []
+
+    @pytest.mark.parametrize("value", ["shop", ["shop"], None, 5, {"name": "shop", "database": {}}])
+    def test_mistaken_types_are_left_to_the_argument_specs(self, value):
+        assert data.data_errors(value, {}, []) == data.data_applications(value) == data.data_secrets(value) == []
+        assert data.postgresql_users(value, {}) == data.postgresql_databases(value) == []
+        assert data.postgresql_hba(value, ["192.0.2.7"]) == []
+
+
+class TestSettings:
+    def settings(self, name):
+        (application,) = (item for item in APPLICATIONS if item["name"] == name)
+        return data.application_settings(application, SERVER, CACHES, SECRETS)
+
+    def test_all_that_an_application_asked_for(self):
+        assert self.settings("shop") == {
+            "application": "shop",
+            "sessions": "cookie",
+            "cache": "memcached",
+            "database": {
+                "uri": "postgres://shop:secret%20one@db.example.org:5432/shop?sslmode=verify-full",
+                "driver_args": {"connect_timeout": 3},
+                "pool_size": 5,
+            },
+            "cookie_key": "secret two",
+            "cache_servers": CACHES,
+            "cache_key": "secret three",
+        }
+        database = self.settings("intranet")["database"]
+        assert database["pool_size"] == 3
+        assert read_by_pydal(database["uri"])["database"] == "intranet 2"
+
+    def test_nothing_that_it_did_not_ask_for(self):
+        assert self.settings("plain") == {"application": "plain", "sessions": "files", "secure_cookies": False}
+
+    @pytest.mark.parametrize("name", ["intranet", "plain"])
+    def test_no_secret_of_another_application(self, name):
+        text = json.dumps(self.settings(name))
+        assert not [secret for secret in SECRETS.values() if secret in text or secret.replace(" ", "%20") in text]
+
+    def test_a_secret_that_it_does_not_need_is_left_out(self):
+        application = {"name": "shop", "sessions": "files", "cache": "ram"}
+        assert not set(data.application_settings(application, SERVER, CACHES, SECRETS)) & {"cookie_key", "cache_key"}
+
+    @given(st.text(min_size=8, max_size=30))
+    def test_they_can_be_written_as_json_and_do_not_change_the_declaration(self, password):
+        application = {"name": "shop", "database": {"password": password}}
+        before = json.dumps([application, SERVER])
+        settings = json.loads(json.dumps(data.application_settings(application, SERVER, CACHES, {})))
+        assert read_by_pydal(settings["database"]["uri"])["password"] == password
+        assert json.dumps([application, SERVER]) == before

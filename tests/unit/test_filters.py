@@ -1,0 +1,187 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every filter is registered by the name of its file, and its documented example gives what it documents."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+import yaml
+
+FOLDER = Path(__file__).resolve().parents[2] / "plugins" / "filter"
+PACKAGE = "ansible_collections.web2py.deployment.plugins.filter"
+APPLICATIONS = [{"name": "admin"}, {"name": "shop", "database": {}}, {"name": "welcome"}]
+SECRETS = {"shop.database_password": "a@b"}
+DATA = {
+    "web2py_applications": APPLICATIONS,
+    "web2py_database_server": {"host": "db"},
+    "web2py_cache_servers": [],
+    "secrets": SECRETS,
+}
+URI = "postgres://shop:a%40b@db:5432/shop?sslmode=verify-full"
+SOURCELESS = [{"name": "admin"}, {"name": "shop", "source": {"path": "x"}, "database": {}}]
+
+# For each filter, what the variables of its example are, and what the example gives.
+EXAMPLES = {
+    "admin_password_errors": ({"web2py_admin_passwords": [{"port": 443, "password": "long enough"}]}, []),
+    "application_errors": ({"web2py_applications": SOURCELESS}, []),
+    "application_settings": (
+        {**DATA, "application": APPLICATIONS[1]},
+        {
+            "application": "shop",
+            "database": {"uri": URI, "driver_args": {"connect_timeout": 3}, "pool_size": 5},
+        },
+    ),
+    "daemon_errors": ({**DATA, "web2py_daemon_instances": [{"name": "public", "port": 8000}]}, []),
+    "dal_driver_args": ({}, {"connect_timeout": 3, "hostaddr": "2001:db8::1"}),
+    "dal_uri": ({}, URI),
+    "data_applications": (DATA, ["shop"]),
+    "data_errors": (DATA, []),
+    "tickets_applications": ({"web2py_applications": [{"name": "shop", "tickets": "database"}]}, ["shop"]),
+    "data_secrets": (DATA, ["shop.database_password"]),
+    "default_application": (DATA, "shop"),
+    "frontend_applications": (DATA, ["admin", "shop", "welcome"]),
+    "frontend_errors": (
+        {
+            "web2py_frontend": "apache_wsgi",
+            "ansible_play_role_names": ["web2py.deployment.web2py", "web2py.deployment.apache_wsgi"],
+        },
+        [],
+    ),
+    "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
+    "memcached_servers": ({}, ["cache1:11211", "[2001:db8::1]:11211"]),
+    "port_errors": ({"apache_wsgi_http_port": 80}, []),
+    "postgresql_databases": (DATA, [{"name": "shop", "owner": "shop"}]),
+    "postgresql_hba": (
+        DATA,
+        [
+            {"type": "local", "databases": ["shop"], "users": ["shop"], "method": "scram-sha-256"},
+            {
+                "type": "hostssl",
+                "databases": ["shop"],
+                "users": ["shop"],
+                "method": "scram-sha-256",
+                "address": "192.0.2.10",
+            },
+        ],
+    ),
+    "postgresql_hba_line": ({}, "hostssl shop shop 192.0.2.7/32 scram-sha-256"),
+    "postgresql_identifier": ({"name": "a name"}, '"a name"'),
+    "postgresql_memory_settings": (
+        {},
+        {
+            "shared_buffers": "1024MB",
+            "effective_cache_size": "3072MB",
+            "maintenance_work_mem": "256MB",
+            "work_mem": "10485kB",
+        },
+    ),
+    "postgresql_scram_secret": (
+        {"vault_password": "long enough"},
+        re.compile(r"SCRAM-SHA-256\$4096:[\w+/]{22}==\$[\w+/]{43}=:[\w+/]{43}="),
+    ),
+    "postgresql_setting_line": ({}, "work_mem = '4MB'"),
+    "postgresql_users": (DATA, [{"name": "shop", "password": "a@b"}]),
+    "proxy_errors": ({"web2py_trusted_proxies": ["10.0.0.0/8", "unix"]}, []),
+    "subject_alt_names": (
+        {"web2py_server_names": ["www.example.org", "192.0.2.1"]},
+        ["DNS:www.example.org", "IP:192.0.2.1"],
+    ),
+    "url_host": ({"apache_wsgi_server_names": ["2001:db8::1", "www.example.org"]}, "[2001:db8::1]"),
+    "web2py_password_hash": (
+        {"vault_admin_password": "long enough", "inventory_hostname": "www"},
+        re.compile(r"pbkdf2\(600000,64,sha512\)\$[0-9a-f]{16}\$[0-9a-f]{128}"),
+    ),
+}
+# Their examples show some of the variables that they take; the whole is in their own tests.
+SHORTENED = {"frontend_site", "memcached_errors", "postgresql_errors"}
+# Shown with shortened or made-up digits.
+SAMPLES_OF_ANOTHER_KIND = {"postgresql_scram_secret", "web2py_password_hash"}
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def load(name):
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def returned(name):
+    return yaml.safe_load(load(name).RETURN)["_value"]
+
+
+def texts(value):
+    """All texts in a document, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts(inner)
+
+
+def example(name):
+    """The expression of the example that uses the filter."""
+    found = [text for text in texts(yaml.safe_load(load(name).EXAMPLES)) if f"web2py.deployment.{name}" in text]
+    assert len(found) == 1
+    return re.search(r"\{\{(.*)\}\}", found[0], re.DOTALL)[1]
+
+
+def evaluate(name, variables):
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters[f"web2py.deployment.{name}"] = load(name).FilterModule().filters()[name]
+    return environment.compile_expression(example(name), undefined_to_none=False)(**variables)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_filter_is_registered_by_the_name_of_its_file(name):
+    module = load(name)
+    assert list(module.FilterModule().filters()) == [name]
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    assert documentation["name"] == name
+    assert {"description", "type"} <= set(returned(name))
+
+
+def test_every_filter_has_its_example_here():
+    assert sorted({*EXAMPLES, *SHORTENED}) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_an_example_gives_what_is_documented(name):
+    variables, wanted = EXAMPLES[name]
+    found = evaluate(name, variables)
+    if isinstance(wanted, re.Pattern):
+        assert wanted.fullmatch(found)
+    else:
+        assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(name for name in EXAMPLES if name not in SAMPLES_OF_ANOTHER_KIND and "sample" in returned(name)),
+)
+def test_the_documented_sample_is_what_the_example_gives(name):
+    assert returned(name)["sample"] == evaluate(name, EXAMPLES[name][0])
+
+
+@pytest.mark.parametrize("name", sorted(SHORTENED))
+def test_a_shortened_example_uses_the_filter(name):
+    assert example(name).strip().endswith(f"| web2py.deployment.{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "words"),
+    [
+        ("admin_password_errors", {"web2py_admin_passwords": [{"port": 0, "password": "long enough"}]}, "1 to 65535"),
+        ("application_errors", {"web2py_applications": [{"name": "my-app"}]}, "'my-app'"),
+        ("daemon_errors", {**DATA, "web2py_daemon_instances": [{"name": "A", "port": 1}]}, "lowercase"),
+        ("data_errors", {**DATA, "web2py_database_server": {}}, "no database server"),
+        ("frontend_errors", {"web2py_frontend": "x", "ansible_play_role_names": []}, "found x"),
+        ("host_name_errors", {"apache_wsgi_server_names": []}, "apache_wsgi_server_names"),
+        ("port_errors", {"apache_wsgi_http_port": 0}, "apache_wsgi_http_port"),
+        ("proxy_errors", {"web2py_trusted_proxies": ["10.0.0.1/8"]}, "host bits"),
+    ],
+)
+def test_an_example_finds_a_fault(name, variables, words):
+    (error,) = evaluate(name, variables)
+    assert words in error

@@ -1,0 +1,352 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Tickets: what is read of a pickle and what is not, which errors are the same, and what a database gets (SQLite)."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import pickle
+import sqlite3
+import time
+import uuid
+from collections import Counter
+
+import pytest
+from ansible_collections.web2py.deployment.plugins.module_utils import tickets
+from hypothesis import given
+from hypothesis import strategies as st
+
+# What web2py puts into tickets, and all that the reader knows.
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(st.characters())
+)
+VALUES = st.recursive(
+    SCALARS | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+@given(VALUES, st.integers(2, 5))
+def test_a_pickle_of_plain_values_is_read_as_pickle_reads_it(value, protocol):
+    if (protocol == 2 and b"\nbytes\n" in pickle.dumps(value, 2)) or b"_codecs" in pickle.dumps(value, 2):
+        # Bytes, which this protocol makes of a text by a function.
+        return
+    assert tickets.read_pickle(pickle.dumps(value, protocol)) == value
+
+
+@given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10))
+def test_also_of_the_oldest_protocol(value):
+    assert tickets.read_pickle(pickle.dumps(value, 0)) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_other_bytes_are_refused_or_plain_values(data):
+    with contextlib.suppress(tickets.NotATicket):
+        tickets.read_pickle(data)
+
+
+@given(VALUES, st.data())
+def test_a_cut_pickle_is_none(value, data):
+    whole = pickle.dumps(value, 4)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(tickets.NotATicket):
+        tickets.read_pickle(whole[:cut])
+
+
+@pytest.mark.parametrize("text", ["", "text", "grün ☃", "x" * 70000])
+def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
+    import marshal
+
+    for content in (text, marshal.dumps(text)):
+        data = b"\x80\x04\x8c\x0agluon.html\x8c\x0cXML_unpickle\x93" + pickle.dumps(content, 4)[2:-1] + b"\x85R."
+        found = tickets.read_pickle(data)
+        assert (type(found), found) == (tickets.XML, text)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"cos\nsystem\n(Vtrue\ntR.", "names os.system"),
+        (b"cgluon.html\nA\n.", "names gluon.html.A"),
+        (b"\x80\x04Nr\xff\xff\xff\xffN.", "leaves something over"),
+        (b"\x80\x09N.", "protocol 9"),
+        (b"N.N.", "goes on after its end"),
+        (b"\x81.", "operation 0x81"),
+        (b"\x96" + b"\xff" * 8 + b".", "operation 0x96"),
+        (b"\x80\x04})Ns.", "other keys"),
+        (b"R.", "takes more than it has"),
+    ],
+)
+def test_what_is_refused_has_a_reason(data, said):
+    with pytest.raises(tickets.NotATicket, match=said):
+        tickets.read_pickle(data)
+
+
+def test_one_value_in_many_places_is_not_written_out():
+    value: list = []
+    for _ in range(30):
+        value = [value] * 10
+    data = pickle.dumps({**report(), "snapshot": {"x": value}})
+    started = time.monotonic()
+    with pytest.raises(tickets.NotATicket, match="100000 values"):
+        tickets.parse(name(), data, "shop", "www1", 0)
+    assert time.monotonic() - started < 5
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_what_is_written_is_read_by_admin(text, key):
+    """By a restricted unpickler that knows nothing but gluon.html.XML_unpickle, from a text without NUL."""
+
+    class Admins(pickle.Unpickler):
+        def find_class(self, module, called):
+            assert (module, called) == ("gluon.html", "XML_unpickle")
+            return lambda data: ["XML", data]
+
+    import io
+
+    found = tickets.write_pickle({**report(), "snapshot": {key: tickets.XML(text), "bytes": b"\xff\0", "text": text}})
+    assert "\0" not in found
+    found.encode()
+    read = Admins(io.BytesIO(found.encode("latin-1"))).load()
+    escaped = text.encode("utf-8", "backslashreplace").decode()
+    assert read["snapshot"]["text"] == escaped
+    assert ["XML", escaped] in read["snapshot"].values() or key in ("bytes", "text")
+
+
+# What is the same
+
+
+def frame(path: str, line: int, function: str = "index", code: str = "") -> str:
+    return f'  File "{path}", line {line}, in {function}\n' + (f"    {code}\n" if code else "")
+
+
+def traceback(*frames: str, end: str = "ValueError: no") -> str:
+    return "Traceback (most recent call last):\n" + "".join(frames) + end + "\n"
+
+
+HERE = "/var/lib/web2py/applications/shop/controllers/default.py"
+SAME = traceback(frame("/opt/web2py/a/gluon/restricted.py", 3), frame(HERE, 7, code="int(x)"))
+
+
+def print_of(text: str, layer: str = "controllers/default.py") -> str:
+    return tickets.fingerprint(tickets.exception_of(text)[0], text, layer, "shop")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SAME.replace("ValueError: no", "ValueError: invalid literal 0x7f12 at 12:31"),
+        SAME.replace("line 7", "line 9"),
+        SAME.replace("/opt/web2py/a/", "/opt/web2py/b/").replace("line 3", "line 5"),
+        SAME.replace("/var/lib/web2py/applications/shop/", "/opt/web2py/applications/shop/0123456789ab/"),
+        SAME.replace("    int(x)\n", "    int(x)\n    ~~~^^^\n"),
+        SAME.replace(f'  File "{HERE}"', f'{frame(HERE, 99, "<module>")}  File "{HERE}"'),
+    ],
+    ids=["message", "line", "release of web2py", "release of the application", "marks of Python", "web2py's own line"],
+)
+def test_the_same_error_elsewhere_and_later_is_the_same(other):
+    assert other != SAME and print_of(other) == print_of(SAME)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SAME.replace("ValueError", "KeyError"),
+        SAME.replace("int(x)", "int(y)"),
+        SAME.replace("controllers/default.py", "controllers/other.py"),
+        SAME.replace("in index\n    int", "in other\n    int"),
+    ],
+)
+def test_another_error_is_another(other):
+    assert print_of(other) != print_of(SAME)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (SAME, ("ValueError", "no")),
+        (traceback(frame(HERE, 1), end="KeyError"), ("KeyError", "")),
+        (traceback(frame(HERE, 1), end="a.b.Problem: two\nlines: of it"), ("a.b.Problem", "two\nlines: of it")),
+        (traceback(frame(HERE, 1), end="something: else"), ("something", "else")),
+        (traceback(frame(HERE, 1), end="no exception at all"), ("", "no exception at all")),
+        (SAME + "\nDuring handling\n\n" + traceback(frame(HERE, 2), end="OSError: last"), ("OSError", "last")),
+        ("", ("", "")),
+        ("(no error)", ("", "(no error)")),
+    ],
+)
+def test_type_and_message_of_the_last_exception(text, found):
+    assert tickets.exception_of(text) == found
+
+
+@given(st.text())
+def test_any_text_has_a_fingerprint(text):
+    tickets.exception_of(text)
+    assert len(print_of(text)) == 16
+
+
+# Folders and databases
+
+
+def report(text: str = SAME) -> dict:
+    return {"layer": HERE, "code": "code", "output": "output", "traceback": text, "snapshot": {"a": "b"}}
+
+
+def name() -> str:
+    return f"2001_db8__1.2026-11-24.10-00-00.{uuid.uuid4()}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    errors = tmp_path / "errors"
+    errors.mkdir()
+    return errors
+
+
+@pytest.fixture
+def database(tmp_path):
+    with tickets.connect({"sqlite": str(tmp_path / "tickets.sqlite")}) as found:
+        yield found
+
+
+def put(folder, text: str = SAME, **changes) -> str:
+    file = folder / name()
+    file.write_bytes(pickle.dumps({**report(text), **changes}))
+    return file.name
+
+
+def rows(database, statement: str) -> list:
+    return database.connection.execute(statement).fetchall()
+
+
+def put_aside(folder, content: bytes):
+    """A file that nobody writes any more."""
+    file = folder / name()
+    file.write_bytes(content)
+    os.utime(file, (1, 1))
+    return file
+
+
+def collect(folder, database, **options) -> Counter:
+    return tickets.collect(str(folder), "shop", database, server="www1", **options)
+
+
+def test_tickets_are_rows_of_both_tables_and_their_files_are_gone(folder, database):
+    names = sorted(put(folder) for _ in range(3))
+    os.utime(folder / names[0], (1000, 1000.5))
+    assert collect(folder, database) == {"collected": 3}
+    assert list(folder.iterdir()) == []
+    assert sorted(row[0] for row in rows(database, "SELECT ticket_id FROM ticket")) == names
+    assert sorted(row[0] for row in rows(database, "SELECT ticket_id FROM web2py_ticket_shop")) == names
+    [(created, client, layer, kind, message, server)] = rows(
+        database,
+        f"SELECT created, client, layer, error_type, message, server FROM ticket WHERE ticket_id = '{names[0]}'",
+    )
+    assert datetime.datetime.fromisoformat(created).timestamp() == 1000.5
+    assert (client, layer, kind, message, server) == (
+        "2001:db8::1",
+        "controllers/default.py",
+        "ValueError",
+        "no",
+        "www1",
+    )
+
+
+def test_what_a_killed_collector_left_is_one_row(folder, database):
+    put(folder)
+    content = {file.name: file.read_bytes() for file in folder.iterdir()}
+    collect(folder, database)
+    for called, data in content.items():
+        (folder / called).write_bytes(data)
+    assert collect(folder, database) == {"already there": 1}
+    assert (
+        rows(database, "SELECT count(*) FROM ticket")
+        == rows(database, "SELECT count(*) FROM web2py_ticket_shop")
+        == [(1,)]
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_an_error_of_the_database_leaves_every_file_and_no_row(folder, database):
+    database.prepare("shop")
+    database.connection.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON web2py_ticket_shop BEGIN SELECT raise(ABORT, 'no'); END"
+    )
+    put(folder)
+    with pytest.raises(sqlite3.Error):
+        collect(folder, database)
+    assert len(list(folder.iterdir())) == 1
+    assert rows(database, "SELECT count(*) FROM ticket") == [(0,)]
+
+
+def test_duplicates_may_be_counted_only(folder, database):
+    for _ in range(3):
+        put(folder)
+    put(folder, SAME.replace("ValueError", "KeyError"))
+    assert collect(folder, database, count_only=True) == {"collected": 4}
+    put(folder)
+    assert collect(folder, database, count_only=True) == {"collected": 1}
+    assert rows(database, "SELECT count(*), count(traceback), count(code) FROM ticket") == [(5, 2, 2)]
+    assert rows(database, "SELECT count(*) FROM web2py_ticket_shop") == [(2,)]
+
+
+def test_check_mode_says_the_same_and_changes_nothing(folder, database):
+    put(folder)
+    put_aside(folder, b"cos\nsystem\n(tR.")
+    before = sorted(folder.iterdir())
+    assert collect(folder, database, check=True) == {"collected": 1, "quarantined": 1}
+    assert sorted(folder.iterdir()) == before
+    assert rows(database, "SELECT name FROM sqlite_master") == []
+    assert collect(folder, database) == {"collected": 1, "quarantined": 1}
+
+
+def test_what_is_no_ticket_goes_aside_with_the_reason_or_stays(folder, database):
+    whole, odd, other = pickle.dumps(report()), put_aside(folder, b"N."), folder / name()
+    (folder / "README").write_text("mine")
+    other.write_bytes(whole[:-20])
+    assert collect(folder, database) == {"quarantined": 1, "left": 2}
+    aside = folder / "quarantine"
+    assert (aside / f"{odd.name}.reason").read_text() == "NotATicket: the pickle of something else than a ticket\n"
+    os.utime(other, (1, 1))
+    assert collect(folder, database) == {"quarantined": 1, "left": 1}
+    assert (aside / other.name).read_bytes() == whole[:-20]
+    assert rows(database, "SELECT count(*) FROM ticket") == [(0,)]
+
+
+def test_a_quarantine_that_is_a_link_is_not_followed(folder, database, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "quarantine").symlink_to(tmp_path / "elsewhere")
+    put_aside(folder, b"N.")
+    with pytest.raises(OSError, match="quarantine"):
+        collect(folder, database)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_report_counts_what_is_there(folder, database):
+    for _ in range(3):
+        put(folder)
+    collect(folder, database)
+    put(folder, SAME.replace("ValueError: no", "KeyError: '<b>'"))
+    tickets.collect(str(folder), "shop", database, server="www2")
+    found = tickets.report(database)
+    assert (found["total"], found["applications"], found["servers"]) == (4, {"shop": 4}, {"www1": 3, "www2": 1})
+    assert sorted((problem["error_type"], problem["count"]) for problem in found["problems"]) == [
+        ("KeyError", 1),
+        ("ValueError", 3),
+    ]
+    assert sum(bucket["count"] for bucket in found["timeline"]) == 4
+    assert {bucket["time"][13:] for bucket in found["timeline"]} == {":00:00+00:00"}
+    tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    assert tickets.report(database, since=tomorrow)["total"] == 0
+    assert tickets.report(database, ["intranet"])["problems"] == []
+
+
+@pytest.mark.parametrize("wrong", ["a; DROP TABLE ticket", 'a"b', "", "ä"])
+def test_a_name_that_no_application_has_makes_no_table(database, wrong):
+    with pytest.raises(ValueError, match="application"):
+        database.prepare(wrong)
