@@ -97,7 +97,7 @@ EXAMPLES = {
     ),
 }
 # Their examples show some of the variables that they take; the whole is in their own tests.
-SHORTENED = {"frontend_site", "memcached_errors", "postgresql_errors"}
+SHORTENED = {"frontend_site", "memcached_errors", "postgresql_errors", "ticket_report", "tickets_outcomes"}
 # Shown with shortened or made-up digits.
 SAMPLES_OF_ANOTHER_KIND = {"postgresql_scram_secret", "web2py_password_hash"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
