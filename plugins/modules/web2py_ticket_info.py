@@ -107,13 +107,17 @@ def main():
             msg=f"{module.params['settings']}: no application of this host has tickets in a database; "
             "set tickets: database in web2py_applications"
         )
-    tickets.become(found[0].errors)
-    try:
+
+    def read():
         with tickets.connect(found[0].database) as database:
             database.prepare(found[0].application)
-            module.exit_json(changed=False, report=tickets.report(database, module.params["applications"], since))
-    except Exception as error:
-        module.fail_json(msg=f"the tickets' database cannot be read: {type(error).__name__}: {error}".strip())
+            return tickets.report(database, module.params["applications"], since)
+
+    try:
+        report = tickets.as_owner(found[0], read)
+    except (OSError, RuntimeError) as error:
+        module.fail_json(msg=f"the tickets' database cannot be read: {error}")
+    module.exit_json(changed=False, report=report)
 
 
 if __name__ == "__main__":

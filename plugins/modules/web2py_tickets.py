@@ -65,8 +65,6 @@ errors:
   sample: {}
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.web2py.deployment.plugins.module_utils import tickets
 
@@ -93,10 +91,12 @@ def main():
         supports_check_mode=True,
     )
     found = chosen(module, tickets.sites(module.params["settings"], module.params["data"]))
+    done, errors = {}, {}
     if found:
-        tickets.become(found[0].errors)
-    os.chdir("/")
-    done, errors = tickets.collect_all(found, check=module.check_mode)
+        try:
+            done, errors = tickets.as_owner(found[0], lambda: tickets.collect_all(found, check=module.check_mode))
+        except (OSError, RuntimeError) as error:
+            module.fail_json(msg=f"not collected: {error}", applications={}, errors={"": str(error)})
     changed = any(
         outcomes.get(name) for outcomes in done.values() for name in ("collected", "already there", "quarantined")
     )
