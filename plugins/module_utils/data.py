@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -175,7 +176,7 @@ def libpq(database: Mapping[str, Any]) -> dict[str, Any]:
     """The same database as parameters of libpq."""
     parameters = {"dbname": database["name"], "user": database["user"], "password": database["password"]}
     if database.get("socket"):
-        folder, _, port = str(database["socket"]).rpartition("/.s.PGSQL.")
+        folder, port = str(database["socket"]).rsplit("/.s.PGSQL.", 1)
         return {**parameters, "host": folder, "port": int(port)}
     tls = database.get("tls") or {}
     parameters |= {"host": str(database["host"]), "port": int(database.get("port", 5432))}
@@ -186,7 +187,7 @@ def libpq(database: Mapping[str, Any]) -> dict[str, Any]:
 def tickets_settings(server: Mapping[str, Any], secrets: Mapping[str, str], duplicates: str) -> dict[str, Any]:
     """Where tickets go: for the collector as parameters of libpq, for admin as what pydal takes."""
     if not server:
-        folder, _, file = TICKETS_SQLITE.rpartition("/")
+        folder, file = os.path.split(TICKETS_SQLITE)
         found = {"database": {"sqlite": TICKETS_SQLITE}, "uri": f"sqlite://{file}", "folder": folder, "driver_args": {}}
     else:
         database = {**server, **tickets_database(secrets)}

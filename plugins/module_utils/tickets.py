@@ -9,7 +9,6 @@ and psycopg2 only.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import functools
@@ -23,7 +22,6 @@ import re
 import socket
 import stat
 import struct
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -103,7 +101,7 @@ def read_pickle(data: bytes) -> Any:
         return data[start : position - 1]
 
     def update(target: Any, values: list[Any]) -> None:
-        if type(target) is not dict or len(values) % 2:
+        if not isinstance(target, dict) or len(values) % 2:
             raise NotATicket("a pickle that sets items of something else than a dict")
         # The hash of nested tuples takes as long as somebody likes.
         if any(isinstance(key, tuple) for key in values[::2]):
@@ -111,7 +109,7 @@ def read_pickle(data: bytes) -> Any:
         target.update(zip(values[::2], values[1::2], strict=True))
 
     def extend(target: Any, values: list[Any]) -> None:
-        if type(target) is not list:
+        if not isinstance(target, list):
             raise NotATicket("a pickle that appends to something else than a list")
         target.extend(values)
 
@@ -121,7 +119,7 @@ def read_pickle(data: bytes) -> Any:
         return _GLOBALS[module, name]
 
     def call(function: Any, arguments: Any) -> XML:
-        if function is not _XML or type(arguments) is not tuple or len(arguments) != 1:
+        if function is not _XML or not isinstance(arguments, tuple) or len(arguments) != 1:
             raise NotATicket("calls something, which no ticket does")
         if not isinstance(arguments[0], (str, bytes)):
             raise NotATicket("an XML helper that holds something else than text")
@@ -294,7 +292,7 @@ def parse(name: str, content: bytes, application: str, server: str, written: flo
     if not match:
         raise NotATicket("its name is not that of a ticket")
     report = read_pickle(content)
-    if type(report) is not dict or not isinstance(report.get("snapshot"), dict):
+    if not isinstance(report, dict) or not isinstance(report.get("snapshot"), dict):
         raise NotATicket("the pickle of something else than a ticket")
     texts = {}
     for key in ("layer", "code", "output", "traceback"):
@@ -379,7 +377,7 @@ def exception_of(traceback: str) -> tuple[str, str]:
 
 def relative(path: str, application: str) -> str:
     """The part of a path below the application, whatever its release and the web2py root."""
-    _, found, rest = path.replace("\\", "/").rpartition(f"/applications/{application}/")
+    found, rest = path.replace("\\", "/").rpartition(f"/applications/{application}/")[1:]
     # Of `/opt/web2py/applications/<name>/<hash>/models/db.py`.
     return re.sub(r"^[0-9a-f]{8,64}/", "", rest) if found else path
 
@@ -912,21 +910,3 @@ def outcomes(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         failed.update(result.get("errors", {}))
     generated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return {"generated": generated, "quarantined": dict(+quarantined), "failed": failed}
-
-
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Move web2py's tickets into the database.")
-    parser.add_argument("--settings", default=SETTINGS, help="settings files of applications (default: %(default)s)")
-    parser.add_argument("--data", default=DATA, help="the applications' data (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    done, failed = collect_all(sites(options.settings, options.data))
-    for name, outcomes in done.items():
-        if outcomes:
-            print(f"{name}: " + ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items())))
-    for name, error in failed.items():
-        print(f"{name}: {error}", file=sys.stderr)
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

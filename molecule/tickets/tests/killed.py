@@ -47,7 +47,7 @@ def arrive() -> None:
 
 def be_killed(times: int) -> None:
     for _ in range(times):
-        with subprocess.Popen([sys.executable, "-m", "web2py_runtime.tickets"]) as collector:
+        with subprocess.Popen([sys.executable, "-m", "web2py_runtime.collect_tickets"]) as collector:
             time.sleep(random.uniform(0.05, 0.5))  # noqa: S311
             collector.kill()
         # There is always something to collect.
@@ -66,5 +66,5 @@ for thread in threads:
     thread.join()
 over.set()
 arriving.join()
-subprocess.run([sys.executable, "-m", "web2py_runtime.tickets"], check=True)
+subprocess.run([sys.executable, "-m", "web2py_runtime.collect_tickets"], check=True)
 print("\n".join(sorted(written)))

@@ -274,7 +274,7 @@ def test_nothing_hostile_runs_or_stops_the_others(empty, site, capsys):
     hostile = int(python(site.host, "hostile.py", ERRORS, touched)) - len(names)
     assert hostile >= 30
     seconds, memory = map(
-        float, python(site.host, "measured.py", "python3", "-m", "web2py_runtime.tickets").split()[-2:]
+        float, python(site.host, "measured.py", "python3", "-m", "web2py_runtime.collect_tickets").split()[-2:]
     )
     left = site.run(f"find {ERRORS} -mindepth 1 -maxdepth 1 -not -name quarantine -printf '%y\n'").split()
     aside = site.run(f"find {ERRORS}/quarantine -mindepth 1 -not -name '*.reason' | wc -l")
@@ -367,7 +367,7 @@ def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, site, tmp_pat
     ours = {}
     for number in (1000, 100_000):
         python(site.host, "many.py", "/opt/tests/a-ticket", ERRORS, number)
-        ours[number] = measured(site.host, "python3", "-m", "web2py_runtime.tickets")
+        ours[number] = measured(site.host, "python3", "-m", "web2py_runtime.collect_tickets")
     assert sql("SELECT count(*) FROM ticket") == sql("SELECT count(*) FROM web2py_ticket_faulty") == "101000"
     seconds, memory = ours[100_000]
     theirs, rate = 2000 / theirs_seconds, 100_000 / seconds

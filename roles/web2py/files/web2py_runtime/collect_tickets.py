@@ -1,0 +1,22 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Move the tickets of all applications of this host into the database, as web2py-tickets.service does."""
+
+from __future__ import annotations
+
+import sys
+
+from web2py_runtime import tickets
+
+
+def main() -> int:
+    done, failed = tickets.collect_all(tickets.sites(tickets.SETTINGS, tickets.DATA))
+    for name, outcomes in done.items():
+        if outcomes:
+            print(f"{name}: " + ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items())))
+    for name, error in failed.items():
+        print(f"{name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
