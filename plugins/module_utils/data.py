@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,9 @@ CHOICES = {
     "cache": ("ram", "disk", "memcached"),
     "tickets": ("files", "database"),
 }
+# Of libpq. A server that is gone without a word, by a power cut or a network that is down, is noticed in seconds: pydal
+# tries its kept connections under a lock of all threads.
+DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 3000}
 # With any of these, an application gets the managed model.
 KEYS = ("database", *CHOICES, "secure_cookies")
 # Secrets of an application: name of the file and what needs it.
@@ -121,8 +125,14 @@ def data_errors(applications: Any, server: Mapping[str, Any], cache_servers: Seq
 def server_errors(server: Mapping[str, Any]) -> list[str]:
     """What is wrong with `web2py_database_server`."""
     host, tls = server.get("host"), server.get("tls") or {}
-    if bool(host) == bool(server.get("socket")):
+    socket = server.get("socket")
+    if bool(host) == bool(socket):
         return [f"web2py_database_server: found {', '.join(server)}, needed is one of host and socket"]
+    if socket and not re.fullmatch(r"/.+/\.s\.PGSQL\.\d+", str(socket)):
+        return [
+            f"web2py_database_server: socket is {socket!r}, "
+            "allowed is the path of a socket, such as /var/run/postgresql/.s.PGSQL.5432"
+        ]
     if host and ":" in str(host) and tls.get("mode", "verify-full") == "verify-full":
         # pydal gives it to the driver in brackets, with which no certificate agrees.
         return [
@@ -158,7 +168,9 @@ def dal_driver_args(database: Mapping[str, Any]) -> dict[str, Any]:
     """What pydal does not read from its connection string: `DAL(…, driver_args=…)`."""
     arguments: dict[str, Any] = {"connect_timeout": 3}
     if database.get("socket"):
-        return arguments
+        # pydal takes no more than the folder of a socket from the URI.
+        return arguments | {"port": socket_place(database)[1]}
+    arguments |= DEAD_PEER
     tls = database.get("tls") or {}
     if tls.get("ca_file"):
         arguments["sslrootcert"] = tls["ca_file"]
@@ -172,14 +184,20 @@ def tickets_database(secrets: Mapping[str, str]) -> dict[str, Any]:
     return {**TICKETS, "password": secrets[TICKETS_SECRET]}
 
 
+def socket_place(database: Mapping[str, Any]) -> tuple[str, int]:
+    """Folder and port of a Unix socket."""
+    folder, port = str(database["socket"]).rsplit("/.s.PGSQL.", 1)
+    return folder, int(port)
+
+
 def libpq(database: Mapping[str, Any]) -> dict[str, Any]:
     """The same database as parameters of libpq."""
     parameters = {"dbname": database["name"], "user": database["user"], "password": database["password"]}
     if database.get("socket"):
-        folder, port = str(database["socket"]).rsplit("/.s.PGSQL.", 1)
-        return {**parameters, "host": folder, "port": int(port)}
+        folder, port = socket_place(database)
+        return {**parameters, "host": folder, "port": port}
     tls = database.get("tls") or {}
-    parameters |= {"host": str(database["host"]), "port": int(database.get("port", 5432))}
+    parameters |= {**DEAD_PEER, "host": str(database["host"]), "port": int(database.get("port", 5432))}
     parameters["sslmode"] = tls.get("mode", "verify-full")
     return {**parameters, "sslrootcert": tls["ca_file"]} if tls.get("ca_file") else parameters
 

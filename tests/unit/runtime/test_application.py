@@ -66,7 +66,7 @@ def test_settings_are_read_again_when_they_have_changed(settings_file: Any) -> N
 
 
 def test_settings_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RuntimeError, match="FileNotFoundError"):
         configured(str(tmp_path / "missing.json"))
 
 
@@ -168,12 +168,52 @@ class Database:
 @pytest.fixture(autouse=True)
 def pydal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(application.MIGRATE, raising=False)
-    for name in ("gluon", "gluon.dal", "pydal", "pydal.migrator", "pydal.helpers", "pydal.helpers.classes"):
+    for name in (
+        "gluon",
+        "gluon.dal",
+        "gluon.http",
+        "pydal",
+        "pydal.migrator",
+        "pydal.helpers",
+        "pydal.helpers.classes",
+    ):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setattr(sys.modules["gluon.dal"], "DAL", Database, raising=False)
+    monkeypatch.setattr(sys.modules["gluon.http"], "HTTP", type("HTTP", (Exception,), {}), raising=False)
     monkeypatch.setattr(sys.modules["pydal.migrator"], "InDBMigrator", "in the database", raising=False)
     file = SimpleNamespace(try_create_web2py_filesystem=lambda db: db.statements.append("CREATE web2py_filesystem"))
     monkeypatch.setattr(sys.modules["pydal.helpers.classes"], "DatabaseStoredFile", file, raising=False)
+
+
+def variables_of(error: BaseException) -> str:
+    """What a ticket would show of this error: the variables of all frames, and the errors before it."""
+    shown = repr((error.__cause__, error.__context__, vars(error)))
+    traceback = error.__traceback__.tb_next
+    while traceback:
+        shown += repr(traceback.tb_frame.f_locals)
+        traceback = traceback.tb_next
+    return shown
+
+
+def test_no_secret_is_in_what_a_ticket_shows(settings_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise OSError("connection refused")
+
+    monkeypatch.setattr(sys.modules["gluon.dal"], "DAL", refuse)
+    with pytest.raises(RuntimeError, match="OSError: connection refused") as caught:
+        configured(settings_file(database=DATABASE))
+    assert "a%40b" in DATABASE["uri"] and "a%40b" not in variables_of(caught.value)
+
+
+def test_an_answer_of_web2py_passes(settings_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = sys.modules["gluon.http"].HTTP
+
+    def redirect(*_arguments: Any, **_options: Any) -> None:
+        raise answer
+
+    monkeypatch.setattr(sys.modules["gluon.dal"], "DAL", redirect)
+    with pytest.raises(answer):
+        configured(settings_file(database=DATABASE))
 
 
 class TestDatabase:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 from typing import Any
 
+logger = logging.getLogger("web2py_runtime")
 # Set for the one process that may change tables; see migrate.py.
 MIGRATE = "WEB2PY_RUNTIME_MIGRATE"
 # What web2py itself puts into sessions, beside numbers, texts, dates and collections of them.
@@ -36,7 +38,20 @@ def load_settings(path: str) -> dict[str, Any]:
 
 def configure(path: str, request: Any, response: Any, session: Any, cache: Any) -> dict[str, Any]:
     """Do what the settings say for this request; return the names that the application's models find."""
-    settings = load_settings(path)
+    from gluon.http import HTTP
+
+    try:
+        return apply(load_settings(path), request, response, session, cache)
+    except HTTP:
+        raise
+    except Exception as error:
+        logger.exception("%s cannot be applied", path)
+        problem = RuntimeError(f"{type(error).__name__}: {error}")
+    # A ticket shows the variables of every frame, and those of the frames behind this hold passwords and keys.
+    raise problem
+
+
+def apply(settings: dict[str, Any], request: Any, response: Any, session: Any, cache: Any) -> dict[str, Any]:
     names: dict[str, Any] = {}
     if "database" in settings:
         names["db"] = connect(settings)
