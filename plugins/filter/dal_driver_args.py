@@ -25,7 +25,13 @@ RETURN = r"""
 _value:
   description: The arguments.
   type: dict
-  sample: {connect_timeout: 3, hostaddr: '2001:db8::1'}
+  sample:
+    connect_timeout: 3
+    keepalives_idle: 5
+    keepalives_interval: 2
+    keepalives_count: 2
+    tcp_user_timeout: 3000
+    hostaddr: '2001:db8::1'
 """
 
 from ansible_collections.web2py.deployment.plugins.module_utils import data

@@ -26,6 +26,9 @@ options:
     type: list
     elements: str
     required: true
+  ca_file:
+    description: The value of C(web2py_database_ca_file). Not checked unless given.
+    type: str
 """
 
 EXAMPLES = r"""

@@ -12,7 +12,9 @@ description:
   - Checks addresses and sizes against each other and against the machine.
 options:
   _input:
-    description: The variables by their names without C(memcached_), and C(machine_memory) in MiB.
+    description:
+      - The variables by their names without C(memcached_), and of the host C(machine_memory) in MiB and
+        C(machine_addresses).
     type: dict
     required: true
 """

@@ -21,6 +21,8 @@ CHOICES = {
     "cache": ("ram", "disk", "memcached"),
     "tickets": ("files", "database"),
 }
+# Where web2py_database_ca_file comes to lie on a web host.
+CA_FILE = "/etc/web2py/database_ca.pem"
 # Of libpq. A server that is gone without a word, by a power cut or a network that is down, is noticed in seconds: pydal
 # tries its kept connections under a lock of all threads.
 DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 3000}
@@ -68,8 +70,10 @@ def tickets_applications(applications: Any) -> list[str]:
     return [str(item["name"]) for item in with_data(applications) if item.get("tickets") == "database"]
 
 
-def data_errors(applications: Any, server: Mapping[str, Any], cache_servers: Sequence[str]) -> list[str]:
-    """All that is wrong in what the applications say of their data."""
+def data_errors(
+    applications: Any, server: Mapping[str, Any], cache_servers: Sequence[str], ca_file: str | None = None
+) -> list[str]:
+    """All that is wrong in what the applications say of their data; `ca_file` is that of the controller."""
     errors = []
     names: dict[str, str] = {}
     users: dict[str, str] = {}
@@ -93,6 +97,11 @@ def data_errors(applications: Any, server: Mapping[str, Any], cache_servers: Seq
             )
         if not has_database(item):
             continue
+        if (server.get("tls") or {}).get("ca_file") == CA_FILE and ca_file == "":
+            errors.append(
+                f"web2py_database_ca_file: found nothing, but the database server of application {name!r} is to be "
+                "verified by it; give the file on the controller (docs/data.md)"
+            )
         if not server:
             errors.append(
                 f"application {name!r} has a database, but there is no database server; put a host into the group "
@@ -241,6 +250,25 @@ def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str
         rules.append({"type": "local", **rule})
         rules += [{"type": "hostssl", "address": address, **rule} for address in addresses]
     return rules
+
+
+def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Addresses from which web hosts, given by their variables, come to the database server."""
+    addresses: list[str] = []
+    for host in hosts:
+        given = host.get("web2py_client_addresses")
+        if not given:
+            facts = host.get("ansible_facts") or {}
+            given = [
+                (facts.get("default_ipv4") or {}).get("address") or (facts.get("default_ipv6") or {}).get("address")
+            ]
+        if not all(given):
+            raise ValueError(
+                f"the address of web host {host.get('inventory_hostname')!r} is not known: run the playbook without "
+                "--limit, or set web2py_client_addresses for that host"
+            )
+        addresses += [str(address) for address in given]
+    return addresses
 
 
 def memcached_servers(hosts: Sequence[str], port: int = 11211) -> list[str]:

@@ -23,6 +23,11 @@ def errors(role: Mapping[str, Any]) -> list[str]:
                 f"memcached_addresses: found {text!r}, which is every interface; memcached asks nobody for a password: "
                 "give the address of the interface that the web hosts use"
             )
+        elif not address.is_loopback and str(address) not in role["machine_addresses"]:
+            found.append(
+                f"memcached_addresses: found {text!r}, which this host does not have; allowed are loopback and "
+                f"{', '.join(role['machine_addresses'])}"
+            )
     ranges = {
         "port": (1, 65535),
         "memory": (8, role["machine_memory"]),

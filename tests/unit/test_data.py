@@ -99,7 +99,7 @@ class TestConnectionString:
         database = connection(host=str(address), port=port)
         read = read_by_pydal(data.dal_uri(database))
         assert (read["host"], read["port"]) == (f"[{address}]", port)
-        assert data.dal_driver_args(database) == {"connect_timeout": 3, "hostaddr": str(address)}
+        assert data.dal_driver_args(database) == {"connect_timeout": 3, **data.DEAD_PEER, "hostaddr": str(address)}
 
     def test_the_certificate_of_a_server_with_an_ipv6_address_can_be_verified(self):
         """libpq compares it with `host`, which pydal takes from the URI, never with `hostaddr` (fe-secure-common.c)."""
@@ -113,10 +113,10 @@ class TestConnectionString:
         assert data.dal_driver_args(connection(host=str(address)))["hostaddr"] == str(address)
 
     def test_a_host_name_is_left_to_the_resolver(self):
-        assert data.dal_driver_args(connection()) == {"connect_timeout": 3}
+        assert data.dal_driver_args(connection()) == {"connect_timeout": 3, **data.DEAD_PEER}
 
     def test_a_socket_takes_the_place_of_host_and_tls(self):
-        socket = "/var/run/postgresql/.s.PGSQL.5432"
+        socket = "/var/run/postgresql/.s.PGSQL.5433"
         database = connection(socket=socket, host="ignored", tls={"ca_file": "/ca.pem"})
         assert read_by_pydal(data.dal_uri(database)) == {
             "user": "shop",
@@ -124,7 +124,9 @@ class TestConnectionString:
             "database": "shop",
             "socket": socket,
         }
-        assert data.dal_driver_args(database) == {"connect_timeout": 3}
+        # pydal gives the driver no more of the socket than its folder.
+        assert data.dal_driver_args(database) == {"connect_timeout": 3, "port": 5433}
+        assert (data.libpq(database)["host"], data.libpq(database)["port"]) == ("/var/run/postgresql", 5433)
 
     @pytest.mark.parametrize(
         ("tls", "mode", "certificate"),
@@ -140,6 +142,22 @@ class TestConnectionString:
         database = connection(tls=tls)
         assert read_by_pydal(data.dal_uri(database))["sslmode"] == mode
         assert data.dal_driver_args(database).get("sslrootcert") == certificate
+
+
+FACTS = {"inventory_hostname": "web1", "ansible_facts": {"default_ipv4": {"address": "192.0.2.1"}}}
+
+
+class TestClientAddresses:
+    def test_the_default_route_unless_told(self):
+        six = {"ansible_facts": {"default_ipv4": {}, "default_ipv6": {"address": "2001:db8::1"}}}
+        told = {**FACTS, "web2py_client_addresses": ["10.0.0.0/24", "10.1.0.1"]}
+        found = data.client_addresses([FACTS, six, told])
+        assert found == ["192.0.2.1", "2001:db8::1", "10.0.0.0/24", "10.1.0.1"]
+
+    @pytest.mark.parametrize("facts", [{}, {"ansible_facts": {}}, {"ansible_facts": {"default_ipv4": {}}}])
+    def test_a_host_without_facts_is_named(self, facts):
+        with pytest.raises(ValueError, match=r"'web2'.*--limit"):
+            data.client_addresses([FACTS, {"inventory_hostname": "web2", **facts}])
 
 
 class TestErrors:
@@ -189,6 +207,18 @@ class TestErrors:
         applications = [{"name": "shop", "database": {}}, {"name": "wiki", "database": {"name": "shop"}}]
         (error,) = data.data_errors(applications, SERVER, [])
         assert "'shop' and 'wiki' have the same database, 'shop'" in error
+
+    def test_a_verified_server_needs_a_certificate_on_the_controller(self):
+        server = {"host": "db", "tls": {"mode": "verify-full", "ca_file": data.CA_FILE}}
+        (error,) = data.data_errors([{"name": "shop", "database": {}}], server, [], "")
+        assert "web2py_database_ca_file" in error and "'shop'" in error
+        assert data.data_errors([{"name": "shop", "database": {}}], server, [], "/ca.pem") == []
+        assert data.data_errors([{"name": "shop", "database": {}}], {"host": "db"}, [], "") == []
+
+    @pytest.mark.parametrize("socket", ["/run/postgresql", "/run/.s.PGSQL.x", ".s.PGSQL.5432"])
+    def test_a_socket_is_that_of_a_server(self, socket):
+        (error,) = data.data_errors([{"name": "shop", "database": {}}], {"socket": socket}, [])
+        assert "web2py_database_server" in error and repr(socket) in error
 
     def test_what_is_absent_or_says_nothing_is_not_checked(self):
         applications = [{"name": "gone", "state": "absent", "sessions": "redis"}, {"name": "welcome"}]
@@ -283,7 +313,7 @@ class TestSettings:
             "cache": "memcached",
             "database": {
                 "uri": "postgres://shop:secret%20one@db.example.org:5432/shop?sslmode=verify-full",
-                "driver_args": {"connect_timeout": 3},
+                "driver_args": {"connect_timeout": 3, **data.DEAD_PEER},
                 "pool_size": 5,
             },
             "cookie_key": "secret two",

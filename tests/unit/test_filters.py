@@ -15,6 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "plugins" / "filter"
 PACKAGE = "ansible_collections.web2py.deployment.plugins.filter"
 APPLICATIONS = [{"name": "admin"}, {"name": "shop", "database": {}}, {"name": "welcome"}]
 SECRETS = {"shop.database_password": "a@b"}
+DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 3000}
 DATA = {
     "web2py_applications": APPLICATIONS,
     "web2py_database_server": {"host": "db"},
@@ -32,11 +33,20 @@ EXAMPLES = {
         {**DATA, "application": APPLICATIONS[1]},
         {
             "application": "shop",
-            "database": {"uri": URI, "driver_args": {"connect_timeout": 3}, "pool_size": 5},
+            "database": {"uri": URI, "driver_args": {"connect_timeout": 3, **DEAD_PEER}, "pool_size": 5},
         },
     ),
+    "client_addresses": (
+        {
+            "hostvars": {
+                "web1": {"ansible_facts": {"default_ipv4": {"address": "192.0.2.10"}}},
+                "web2": {"web2py_client_addresses": ["2001:db8::10"]},
+            },
+        },
+        ["192.0.2.10", "2001:db8::10"],
+    ),
     "daemon_errors": ({**DATA, "web2py_daemon_instances": [{"name": "public", "port": 8000}]}, []),
-    "dal_driver_args": ({}, {"connect_timeout": 3, "hostaddr": "2001:db8::1"}),
+    "dal_driver_args": ({}, {"connect_timeout": 3, **DEAD_PEER, "hostaddr": "2001:db8::1"}),
     "dal_uri": ({}, URI),
     "data_applications": (DATA, ["shop"]),
     "data_errors": (DATA, []),

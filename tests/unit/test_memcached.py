@@ -11,6 +11,7 @@ ROLE = {
     "port": 11211,
     "memory": 64,
     "machine_memory": 1024,
+    "machine_addresses": ["192.0.2.7", "2001:db8::7"],
     "max_connections": 1024,
     "max_item_size": 1,
 }
@@ -34,6 +35,7 @@ def test_a_role_without_a_fault():
             ({"addresses": [text]}, ["memcached_addresses", text, "every interface"])
             for text in ("0.0.0.0", "::", "::0")
         ),
+        ({"addresses": ["192.0.2.8"]}, ["memcached_addresses", "'192.0.2.8'", "192.0.2.7, 2001:db8::7"]),
         ({"port": 0}, ["memcached_port", "found 0,", "1 to 65535"]),
         ({"port": 65536}, ["memcached_port", "65536", "1 to 65535"]),
         ({"memory": 7}, ["memcached_memory", "found 7,", "8 to 1024"]),

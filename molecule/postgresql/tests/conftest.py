@@ -31,6 +31,10 @@ class Server:
     def pid(self) -> str:
         return self.run("head -n 1 /var/lib/postgresql/*/main/postmaster.pid").strip()
 
+    def unit(self) -> str:
+        (unit,) = self.run("systemctl list-units --plain --no-legend 'postgresql@*-main.service'").split("\n")[:1]
+        return unit.split()[0]
+
     def client(self, statement: str, password: str = "", **parameters: str):
         """From the other machine, with the certificate verified, unless told otherwise."""
         others = [name for name in machines() if name != self.name] or [self.name]

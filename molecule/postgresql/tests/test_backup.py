@@ -20,6 +20,14 @@ ALTER TABLE prices OWNER TO {owner};
 OWNERS = {"shop": "shop", ODD: '"O\'Reilly & Söhne"'}
 
 
+PROPERTIES = (
+    "SELECT datconnlimit, array_agg(right_::text ORDER BY right_::text) FROM pg_database, unnest(datacl) AS right_ "
+    "GROUP BY 1, datname HAVING datname =",
+    "SELECT setrole::regrole, setconfig FROM pg_db_role_setting JOIN pg_database ON setdatabase = pg_database.oid "
+    "WHERE datname =",
+)
+
+
 def content(server, database: str) -> str:
     """Number of rows, a checksum of each table, and who owns it."""
     return server.ask(
@@ -28,6 +36,11 @@ def content(server, database: str) -> str:
         "UNION ALL SELECT count(*), string_agg(tableowner, ',') FROM pg_tables WHERE schemaname = 'public'",
         database,
     )
+
+
+def properties(server, database: str) -> list[str]:
+    quoted = database.replace("'", "''")
+    return [server.ask(f"{statement} '{quoted}'") for statement in PROPERTIES]
 
 
 def back_up(server) -> str:
@@ -51,11 +64,20 @@ def database(request, server) -> str:
 
 def test_a_dropped_database_comes_back_as_it_was(server, host, database):
     before = content(server, database)
+    server.ask(
+        f'GRANT CONNECT ON DATABASE "{database}" TO archive; ALTER DATABASE "{database}" CONNECTION LIMIT 7; '
+        f"""ALTER DATABASE "{database}" SET search_path TO "$user", 'a b', public; """
+        f"""ALTER DATABASE "{database}" SET application_name TO 'it''s'; """
+        f"""ALTER ROLE archive IN DATABASE "{database}" SET work_mem TO '9MB'"""
+    )
+    settings = properties(server, database)
+    assert "archive=c/postgres" in settings[0] and "9MB" in settings[1]
     folder = back_up(server)
     server.ask(f'DROP DATABASE "{database}" WITH (FORCE)')
     done = restore(host, folder, database)
     assert done.rc == 0, done.stderr
     assert content(server, database) == before
+    assert properties(server, database) == settings, "rights, limits and settings are not in the dump"
     assert server.ask("SELECT datname FROM pg_database WHERE datname LIKE 'restored%'").strip() == ""
     everybody = server.ask(
         "SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) a WHERE a.grantee = 0"
@@ -69,11 +91,40 @@ def test_a_database_with_tables_is_replaced_only_if_told(server, host, database)
     server.ask("DELETE FROM prices", database)
     changed = content(server, database)
     refused = restore(host, folder, database)
-    assert refused.rc != 0 and " tables; --overwrite" in refused.stderr
+    assert refused.rc != 0 and "not empty" in refused.stderr and "--overwrite" in refused.stderr
     assert content(server, database) == changed
     done = restore(host, folder, database, "--overwrite")
     assert done.rc == 0, done.stderr
     assert content(server, database) == before
+
+
+def test_a_restore_that_is_ended_leaves_the_old_database(server, host, database):
+    """As it is when somebody interrupts the play, at any moment."""
+    before = content(server, database)
+    folder = back_up(server)
+    ended = 0
+    for tenths in range(1, 13):
+        done = host.run(
+            "cd / && timeout --signal=TERM %s runuser -u postgres -- postgresql-restore --overwrite %s %s",
+            str(tenths / 10),
+            folder,
+            database,
+        )
+        ended += done.rc != 0
+        assert content(server, database) == before, (tenths, done.stderr)
+        assert server.ask("SELECT datname FROM pg_database WHERE datname LIKE 'restored%'").strip() == "", tenths
+    assert ended > 2
+
+
+def test_a_database_with_nothing_but_a_function_is_not_empty(server, host):
+    folder = back_up(server)
+    server.ask("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'", "archive")
+    try:
+        refused = restore(host, folder, "archive")
+        assert refused.rc != 0 and "not empty" in refused.stderr
+    finally:
+        server.ask("DROP FUNCTION one()", "archive")
+    assert restore(host, folder, "archive").rc == 0
 
 
 def test_a_damaged_dump_is_reported_and_the_old_database_stays(server, host, database):

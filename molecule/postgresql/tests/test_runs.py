@@ -46,11 +46,63 @@ def test_what_can_be_loaded_is_and_the_rest_restarts(servers):
     settings[-1] = {"name": "max_locks_per_transaction", "value": 128}
     run = play(variables={"postgresql_settings": settings, "postgresql_port": 5433})
     assert run.status == 0, run.output
-    assert run.changed_tasks()[-2:] != started and "Restart the server" in run.changed_tasks()
+    assert "Restart the server" in run.changed_tasks()
     for server in servers:
         assert server.run("ss -Hltn 'sport = :5433'") != ""
     assert play().status == 0
     assert {server.ask("SHOW max_locks_per_transaction").strip() for server in servers} == {"64"}
+
+
+def test_rules_that_the_server_refuses_are_taken_back(servers):
+    """And the next run says so again: nothing that cannot be loaded waits for the next restart."""
+    before = [server.run("cat /etc/postgresql/*/main/pg_hba.conf") for server in servers]
+    wrong = {"type": "local", "databases": ["shop"], "users": ["shop"], "method": "ldap", "options": {"ldapserv": "x"}}
+    for _ in range(2):
+        run = play("--diff", variables={"postgresql_hba": [wrong, *INVENTORY["postgresql_hba"]]})
+        assert run.status != 0 and "ldapserv" in run.output and "the former rules stay" in run.output
+        assert [server.run("cat /etc/postgresql/*/main/pg_hba.conf") for server in servers] == before
+    for server in servers:
+        assert server.run("ls /etc/postgresql/*/main/pg_hba.conf*").split()[1:] == []
+        server.run(f"systemctl restart {server.unit()}")
+    assert (play().status, play().changed_tasks()) == (0, [])
+
+
+def test_a_secret_in_a_rule_is_in_no_diff():
+    secret = "right horse ldap"
+    options = {"ldapserver": "ldap.example", "ldapbinddn": "cn=x", "ldapbindpasswd": secret, "ldapbasedn": "dc=x"}
+    rule = {"type": "host", "databases": ["shop"], "users": ["shop"], "address": "192.0.2.1", "method": "ldap"}
+    variables = {"postgresql_hba": [{**rule, "options": options}, *INVENTORY["postgresql_hba"]]}
+    run = play("--check", "--diff", variables=variables)
+    assert "Configure who may connect" in run.changed_tasks() and secret not in run.output
+
+
+def test_what_a_broken_run_has_not_loaded_is_loaded_by_the_next(servers):
+    for server in servers:
+        server.run("echo '# not loaded' >> $(echo /etc/postgresql/*/main/pg_hba.conf)")
+    loaded = [server.ask("SELECT pg_conf_load_time()") for server in servers]
+    for server in servers:
+        server.run("sed -i '/^# not loaded/d' $(echo /etc/postgresql/*/main/pg_hba.conf)")
+    run = play()
+    assert run.status == 0, run.output
+    assert run.changed_tasks() == ["Look for what is configured and not loaded", "Load the configuration"]
+    assert all(server.ask("SELECT pg_conf_load_time()") != old for server, old in zip(servers, loaded, strict=True))
+    assert play().changed_tasks() == []
+
+
+def test_check_mode_predicts_a_new_database_and_another_port(servers):
+    databases = [*INVENTORY["postgresql_databases"], {"name": "new", "owner": "shop", "extensions": ["pg_trgm"]}]
+    run = play("--check", variables={"postgresql_databases": databases, "postgresql_port": 5433})
+    assert run.status == 0, run.output
+    assert {"Configure the server", "Manage databases"} <= set(run.changed_tasks())
+
+
+def test_a_certificate_that_postgres_cannot_use_is_refused_while_the_server_goes_on(servers):
+    started = [server.pid() for server in servers]
+    tls = {**INVENTORY["postgresql_tls"], "key_file": "/etc/shadow"}
+    run = play(variables={"postgresql_tls": tls})
+    assert run.status != 0 and "postgresql_tls" in run.output and "/etc/shadow" in run.output
+    assert changes(run) == 0
+    assert [server.pid() for server in servers] == started
 
 
 def test_users_databases_and_passwords_come_and_go(servers):
@@ -96,6 +148,7 @@ def test_every_mistake_is_named_before_anything_changes():
         "postgresql_settings": [{"name": "port", "value": 1}, {"name": "shared buffers", "value": 1}],
         "postgresql_memory": 10**7,
         "postgresql_tls": {},
+        "postgresql_backup_schedule": "every now and then",
     }
     run = play(variables=variables)
     assert run.status != 0 and changes(run) == 0, run.changed_tasks()
@@ -114,6 +167,7 @@ def test_every_mistake_is_named_before_anything_changes():
         ("'port'", "postgresql_port"),
         ("'shared buffers'",),
         ("postgresql_memory: found 10000000", "all of this machine"),
+        ("postgresql_backup_schedule", "every now and then", "calendar event"),
     ):
         assert all(word in run.output for word in words), (words, run.output)
     assert "tiny-77" not in run.output

@@ -54,7 +54,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     (tmp_path / "sessions").mkdir()
 
     def runner(*arguments: str, table: Any = None) -> str:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments, str(tmp_path / "settings.json")])
         names = {
             "request": SimpleNamespace(folder=str(tmp_path)),
             "response": SimpleNamespace(session_db_table=table),
@@ -203,7 +203,7 @@ for key, hours, data in json.loads(Path(folder, "rows.json").read_text()):
     when = None if hours is None else now - datetime.timedelta(hours=hours)
     table.insert(unique_key=key, modified_datetime=when, session_data=None if data is None else bytes.fromhex(data))
 db.commit()
-sys.argv = [script, seconds]
+sys.argv = [script, seconds, "/nonexistent"]
 runpy.run_path(script, init_globals={
     "request": types.SimpleNamespace(folder=folder), "response": types.SimpleNamespace(session_db_table=table),
 })

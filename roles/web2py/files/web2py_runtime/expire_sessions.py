@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Delete the sessions of an application that nobody has used for so long:
-web2py.py -S <application> -M -R …/expire_sessions.py -A <seconds>
+web2py.py -S <application> -R …/expire_sessions.py -A <seconds> <settings file of the application>
 
 Takes the place of web2py's scripts/sessions2trash.py, which reads all sessions in the database at once, runs whatever
 is pickled in them, and lets one user's "remember me" decide about the sessions after it. A session whose user is
@@ -15,6 +15,8 @@ import pickle
 import sys
 import time
 import traceback
+
+from web2py_runtime.application import configure
 
 BATCH = 500
 
@@ -103,7 +105,10 @@ def expire_rows(table, seconds, now):
 
 # web2py ends with 0 after an error in a script.
 try:
-    seconds = int(sys.argv[1])
+    seconds, settings = int(sys.argv[1]), sys.argv[2]
+    if os.path.exists(settings):
+        # Not through the application's models: they may expect a visitor.
+        configure(settings, request, response, session, cache)  # noqa: F821
     deleted = expire_files(os.path.join(request.folder, "sessions"), seconds, time.time())  # noqa: F821
     if response.session_db_table:  # noqa: F821
         deleted += expire_rows(response.session_db_table, seconds, datetime.datetime.now())  # noqa: F821
