@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 import uuid
+from urllib.parse import quote
 
 import pytest
 import testinfra
@@ -29,7 +30,9 @@ NOTES = "/notes/default"
 SETTINGS = "/etc/web2py/applications/notes.json"
 ODD = "Notizen d'été 書"
 SECRETS = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "secrets"
-INVENTORY = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/all.yml").read_text())
+APPLICATIONS = yaml.safe_load((pathlib.Path(__file__).parents[1] / "inventory/group_vars/web2py_web.yml").read_text())[
+    "web2py_applications"
+]
 
 
 @pytest.fixture(params=[WEB12, WEB13], ids=["debian12", "debian13"])
@@ -151,6 +154,9 @@ class TestConnection:
         foreign = libpq("cookies", self.user, self.password)
         assert "no pg_hba.conf entry" in connect(web, foreign).stderr
 
+    def test_who_was_declared_beside_the_applications_is_let_in(self, web):
+        assert "(True, 'TLSv1.3')" in connect(web, libpq("postgres", "auditor", "right horse auditor")).stdout
+
     def test_a_host_that_is_not_listed_is_refused(self):
         CACHE.check_output(
             "dpkg -s python3-psycopg2 >/dev/null || (apt-get update && apt-get install -y python3-psycopg2)"
@@ -198,6 +204,28 @@ def test_a_database_that_is_down_is_an_error_page_at_once(site, web):
     finally:
         DATABASE.check_output("systemctl start postgresql")
     assert wait_for(lambda: site.fresh().ask(f"{NOTES}/visits").status == 200, 5) < 5
+
+
+def test_a_database_that_is_gone_without_a_word_is_noticed(sites):
+    """Its packets get lost, as after a power cut; kept connections would wait for minutes."""
+    for site in sites:
+        for _ in range(3):
+            assert site.fresh().ask(f"{NOTES}/visits").status == 200
+    DATABASE.check_output("ip link set eth0 down")
+    try:
+        for site in sites:
+            started = time.monotonic()
+            assert site.fresh().ask(f"{NOTES}/visits").status == 500
+            assert time.monotonic() - started < 20
+        for site in sites:
+            started = time.monotonic()
+            assert site.fresh().ask(f"{NOTES}/visits").status == 500
+            assert time.monotonic() - started < 6
+            assert site.ask("/welcome").status == 200
+    finally:
+        DATABASE.check_output("ip link set eth0 up")
+    for site in sites:
+        assert wait_for(lambda site=site: site.fresh().ask(f"{NOTES}/visits").status == 200, 20) < 10
 
 
 def test_a_restart_of_the_database_under_load_loses_nothing_that_was_committed(site):
@@ -344,7 +372,7 @@ def test_a_changed_model_is_migrated_by_one_host(sites, tmp_path):
 
 
 def given_applications() -> list[dict]:
-    applications = json.loads(json.dumps(INVENTORY["web2py_applications"]))
+    applications = json.loads(json.dumps(APPLICATIONS))
     applications[0]["source"]["path"] = applications[1]["source"]["path"] = str(PROJECT / "docs/examples/notes")
     return applications
 
@@ -359,7 +387,9 @@ def test_another_password_needs_no_migration(sites):
     assert set(run.changed_tasks()) >= {"Manage users", "Configure the applications"}
     assert "Migrate the applications' databases" not in run.changed_tasks()
     assert before + [site.fresh().ask(f"{NOTES}/index").status for site in sites] == [200] * 4
-    assert play().status == 0
+    back = play("-vvv", "--diff")
+    assert back.status == 0 and "Configure the applications" in back.changed_tasks()
+    assert [secret for secret in secrets_of_the_site() if secret in back.output] == []
     assert [site.fresh().ask(f"{NOTES}/index").status for site in sites] == [200, 200]
 
 
@@ -385,10 +415,12 @@ def test_a_secret_may_be_encrypted_with_vault(tmp_path):
 
 def secrets_of_the_site() -> list[str]:
     made = [file.read_text().strip() for file in SECRETS.iterdir() if not file.name.startswith(".")]
-    return [*made, INVENTORY["web2py_applications"][1]["database"]["password"]]
+    given = [APPLICATIONS[1]["database"]["password"], "another horse", "right horse auditor"]
+    return [*made, *given, *(quote(secret, safe="") for secret in given)]
 
 
 def test_a_second_run_changes_nothing_and_tells_no_secret():
+    """That a run which changes them tells none is part of the test with another password."""
     run = play("-vvv", "--diff")
     assert run.status == 0, run.output[-3000:]
     assert run.changed_tasks() == []
@@ -406,6 +438,8 @@ def test_no_secret_is_where_others_can_read_it(sites):
             "journalctl --no-pager",
             "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
             "find / -xdev -type f -perm -o+r -size -2M -not -path '/usr/*' -not -path '/root/*' -print0 | xargs -0 cat",
+            # Those of the tests above, of the time without a database.
+            "find /var/lib/web2py/data -path '*/errors/*' -type f -print0 | xargs -0 cat",
         ):
             found = host.run(f"({command}) 2>/dev/null | grep -aFf /root/secrets/all | head -c 300")
             assert found.stdout == "", command
