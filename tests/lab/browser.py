@@ -325,7 +325,9 @@ class Run:
         }
 
     def tasks(self) -> int:
-        return len(re.findall(r"^TASK \[", self.output, re.MULTILINE))
+        lines = re.findall(r"^TASK \[.*", self.output, re.MULTILINE)
+        # Flushed handlers are shown once for each machine.
+        return sum(line != before for before, line in zip(["", *lines], lines, strict=False))
 
     def changed_tasks(self) -> list[str]:
         names, current = [], ""

@@ -32,7 +32,11 @@ FORBIDDEN_OUTPUT = {
     "Skipping, no tests found": "has no tests",
 }
 # These take longest, and begin before the other scenarios: none is left to run alone at the end.
-LONG_SCENARIOS = ("web2py_daemon", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate", "data")
+LONG_SCENARIOS = ("web2py_daemon", "tickets", "data", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate")
+# One suite of tests runs in these. `make test` runs each on one distribution, so that both are seen with both kinds of
+# server in less than an hour; `make test-all` runs it on the other one, too.
+ONE_DISTRIBUTION = {"apache_wsgi": "debian13", "apache_proxy": "debian12", "lighttpd_fcgi": "debian13"}
+DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.
 WHOLE_SCENARIOS = ("data", "tickets")
 # Process groups of the steps that run now.
@@ -94,7 +98,7 @@ def scenario(name: str, keep: bool, variables: Mapping[str, str] | None = None, 
 
 def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[Step]:
     keep = setting("KEEP", ("", "0", "1")) == "1"
-    setting("DISTRO", ("", "debian12", "debian13"))
+    narrowed = setting("DISTRO", ("", *DISTRIBUTIONS))
     if arguments.scenario is not None:
         if arguments.scenario not in scenario_names():
             raise lab.LabError(
@@ -103,18 +107,28 @@ def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> lis
         return [scenario(arguments.scenario, keep)]
     if arguments.steps:
         return [step for step in gates() if step.name in arguments.steps]
-    steps = gates() + [scenario(name, keep) for name in scenario_names()]
+    steps = gates()
+    for name in scenario_names():
+        distribution = "" if narrowed else ONE_DISTRIBUTION.get(name, "")
+        steps.append(on(distribution, name, keep) if distribution else scenario(name, keep))
     demo = Step("demo", ("sh", "-c", "python tests/lab/demo.py start && python tests/lab/demo.py stop"))
     if lab.web2py().kind == "stand-in":
         # The demo asks no more of web2py than the stand-in can do, so a deployment is tested here too.
         return [*steps, demo]
     if arguments.all:
+        if not narrowed:
+            for name, done in ONE_DISTRIBUTION.items():
+                steps += [on(other, name, keep) for other in DISTRIBUTIONS if other != done]
         exchanged = {"LAB_WEB2PY": environment["LAB_WEB2PY_HEAD"], "LAB_WEB2PY_HEAD": environment["LAB_WEB2PY"]}
         if len(set(exchanged.values())) > 1:
             names = filter(deploys_web2py, scenario_names())
             steps += [scenario(name, keep, exchanged, " (trees exchanged)") for name in names]
         steps.append(demo)
     return steps
+
+
+def on(distribution: str, name: str, keep: bool) -> Step:
+    return scenario(name, keep, {"DISTRO": distribution}, f" ({distribution})")
 
 
 def setting(name: str, allowed: tuple[str, ...]) -> str:
