@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import hashlib
 import io
 import json
@@ -29,10 +28,17 @@ from dataclasses import dataclass
 from typing import Any
 
 # <address of the client>.<date>.<time>.<uuid>, as gluon.globals.Request.compute_uuid makes it.
-NAME = re.compile(r"([\w.-]+?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-# A real one has some ten kilobytes: the variables in it are cut by web2py.
-LARGEST = 8 << 20
+# The whole is not longer than the column of web2py's table, which has 100 characters.
+NAME = re.compile(
+    r"([\w.-]{1,43}?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII
+)
+# A real one has some ten kilobytes, as web2py cuts the variables in it. That of an endless recursion has a thousand
+# frames: up to 900 kB, 60,000 operations, and 40,000 values.
+LARGEST = 3 << 19
+MOST_OPERATIONS = 200_000
 MOST_VALUES = 100_000
+# Escapes make a text up to six times as long. In a database, neither its columns nor the pickle may have more.
+MOST_STORED = 2 * LARGEST
 # A file that has not changed for so long is whole, or will never be.
 QUIET_SECONDS = 60
 BATCH_TICKETS = 500
@@ -81,6 +87,7 @@ def read_pickle(data: bytes) -> Any:
     Nothing is imported or called, and what is built is not larger than a small multiple of `data`.
     """
     position, end = 0, len(data)
+    in_helpers = 0
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     push, pop = stack.append, stack.pop
@@ -103,9 +110,10 @@ def read_pickle(data: bytes) -> Any:
     def update(target: Any, values: list[Any]) -> None:
         if not isinstance(target, dict) or len(values) % 2:
             raise NotATicket("a pickle that sets items of something else than a dict")
-        # The hash of nested tuples takes as long as somebody likes.
-        if any(isinstance(key, tuple) for key in values[::2]):
-            raise NotATicket("a dict with other keys than texts and numbers")
+        # web2py's keys are names and numbers of lines. Others can be chosen so that all have the same hash, and that of
+        # nested tuples takes as long as somebody likes.
+        if not all(isinstance(key, str) or (isinstance(key, int) and abs(key) < 1 << 31) for key in values[::2]):
+            raise NotATicket("a dict with other keys than texts and numbers of lines")
         target.update(zip(values[::2], values[1::2], strict=True))
 
     def extend(target: Any, values: list[Any]) -> None:
@@ -119,14 +127,20 @@ def read_pickle(data: bytes) -> Any:
         return _GLOBALS[module, name]
 
     def call(function: Any, arguments: Any) -> XML:
+        nonlocal in_helpers
         if function is not _XML or not isinstance(arguments, tuple) or len(arguments) != 1:
             raise NotATicket("calls something, which no ticket does")
         if not isinstance(arguments[0], (str, bytes)):
             raise NotATicket("an XML helper that holds something else than text")
+        # Each is a copy, and it takes few bytes to call for another one of the same text.
+        in_helpers += len(arguments[0])
+        if in_helpers > end:
+            raise NotATicket("XML helpers with more text than there is in the file")
         return XML_unpickle(arguments[0])
 
     try:
-        while True:
+        # Few bytes can be many objects, of which the smallest takes as much memory as eighty bytes.
+        for _operation in range(MOST_OPERATIONS):
             code = data[position]
             position += 1
             if code in _SIZED:
@@ -241,6 +255,7 @@ def read_pickle(data: bytes) -> Any:
                 return stack[0]
             else:
                 raise NotATicket(f"a pickle with the operation 0x{code:02x}, which no ticket has")
+        raise NotATicket(f"a pickle of more than {MOST_OPERATIONS} operations")
     except (IndexError, struct.error):
         cut = position > end - _FLOAT.size and data[-1:] != b"."
         raise NotATicket("the file ends in the middle" if cut else "a pickle that takes more than it has") from None
@@ -291,6 +306,10 @@ def parse(name: str, content: bytes, application: str, server: str, written: flo
     match = NAME.fullmatch(name)
     if not match:
         raise NotATicket("its name is not that of a ticket")
+    # A year is left at either end, as local time may be of another one.
+    if not datetime.MINYEAR + 1 <= 1970 + written / 31_556_952 < datetime.MAXYEAR:
+        raise NotATicket(f"it was written in a year that no calendar has, {written:.0f} seconds after 1970")
+    created = datetime.datetime.fromtimestamp(written, datetime.timezone.utc)
     report = read_pickle(content)
     if not isinstance(report, dict) or not isinstance(report.get("snapshot"), dict):
         raise NotATicket("the pickle of something else than a ticket")
@@ -301,47 +320,73 @@ def parse(name: str, content: bytes, application: str, server: str, written: flo
         texts[key] = storable(report[key])
     error_type, message = exception_of(texts["traceback"])
     layer = relative(texts["layer"], application)
+    data = write_pickle(report)
+    size = len(layer) + len(message) + len(texts["traceback"]) + len(texts["code"])
+    if size > MOST_STORED:
+        raise NotATicket(f"its columns would have {size} characters, the most that is stored is {MOST_STORED}")
     return Ticket(
         application=application,
         ticket_id=name,
         server=server,
         client=match.group(1).replace("_", ":"),
-        created=datetime.datetime.fromtimestamp(written, datetime.timezone.utc),
+        created=created,
         layer=layer,
         error_type=error_type,
         message=message,
         traceback=texts["traceback"],
         code=texts["code"],
         fingerprint=fingerprint(error_type, texts["traceback"], layer, application),
-        data=write_pickle(report),
-        size=len(content),
+        data=data,
+        size=size + len(data),
     )
 
 
 def storable(text: str) -> str:
     """Without what PostgreSQL takes in no text."""
+    if len(text) + 3 * text.count("\0") > MOST_STORED:
+        raise NotATicket(f"a text that has more than {MOST_STORED} characters without NUL")
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-def clean(value: Any, left: Iterator[int]) -> Any:
+class Cleaner:
     """What admin's own unpickler refuses in protocol 0, and what its page cannot show, as text.
 
-    A small pickle can hold one value in so many places that nobody could write it out; `left` ends that.
+    A small pickle can hold one value in so many places that nobody could write it out, or show it.
     """
-    if next(left, None) is None:
-        raise NotATicket(f"holds more than {MOST_VALUES} values")
-    kind = type(value)
-    if kind is str:
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if kind is XML:
-        return XML(value.encode("utf-8", "backslashreplace").decode())
-    if kind is dict:
-        return {clean(key, left): clean(item, left) for key, item in value.items()}
-    if kind in (list, tuple):
-        return kind(clean(item, left) for item in value)
-    if kind is bytes:
-        return value.decode("utf-8", "backslashreplace")
-    return value
+
+    def __init__(self) -> None:
+        self.values = MOST_VALUES
+        self.characters = MOST_STORED
+        # By identity: what is one text in the report stays one, to which the pickle refers.
+        self.texts: dict[int, str] = {}
+
+    def clean(self, value: Any) -> Any:
+        self.values -= 1
+        if self.values < 0:
+            raise NotATicket(f"holds more than {MOST_VALUES} values")
+        kind = type(value)
+        if kind in (str, XML, bytes):
+            text = self.texts.get(id(value))
+            if text is None:
+                text = self.texts[id(value)] = self.text(value, kind)
+            self.characters -= len(text)
+            if self.characters < 0:
+                raise NotATicket(f"its values have more than {MOST_STORED} characters")
+            return text
+        if kind is dict:
+            return {self.clean(key): self.clean(item) for key, item in value.items()}
+        if kind in (list, tuple):
+            return kind([self.clean(item) for item in value])
+        if value is None or kind in (bool, int, float):
+            return value
+        raise NotATicket("a pickle that leaves a part of its operations among the values")
+
+    def text(self, value: Any, kind: type) -> str:
+        if kind is bytes:
+            return value.decode("utf-8", "backslashreplace")
+        if not value.isascii():
+            value = value.encode("utf-8", "backslashreplace").decode()
+        return XML(value) if kind is XML else value
 
 
 _OWN_NAME, _WEB2PYS_NAME = f"c{__name__}\nXML_unpickle\n".encode(), b"cgluon.html\nXML_unpickle\n"
@@ -350,9 +395,11 @@ _OWN_NAME, _WEB2PYS_NAME = f"c{__name__}\nXML_unpickle\n".encode(), b"cgluon.htm
 def write_pickle(report: dict[str, Any]) -> str:
     """The form in which admin reads a ticket from a text column."""
     try:
-        data = pickle.dumps(clean(report, iter(range(MOST_VALUES))), protocol=0)
-    except (RecursionError, MemoryError):
+        data = pickle.dumps(Cleaner().clean(report), protocol=0)
+    except RecursionError:
         raise NotATicket("a pickle of too many levels") from None
+    if len(data) > MOST_STORED:
+        raise NotATicket(f"as text it would have {len(data)} characters, the most that is stored is {MOST_STORED}")
     # In protocol 0 a line feed inside a text is written as an escape, so this is nothing but the name.
     return data.replace(_OWN_NAME, _WEB2PYS_NAME).decode("latin-1")
 
@@ -362,8 +409,6 @@ FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+)(?:, in (.+))?(?:\n    +(.*)
 EXCEPTION = re.compile(r"^(?![ \t\n])([\w.]*)(.*)", re.MULTILINE | re.DOTALL)
 
 
-# The same error comes many times.
-@functools.lru_cache(maxsize=256)
 def exception_of(traceback: str) -> tuple[str, str]:
     """Type and message of the exception that a traceback ends with."""
     match = EXCEPTION.search(traceback.rpartition(TRACEBACK)[2])
@@ -382,7 +427,6 @@ def relative(path: str, application: str) -> str:
     return re.sub(r"^[0-9a-f]{8,64}/", "", rest) if found else path
 
 
-@functools.lru_cache(maxsize=256)
 def fingerprint(error_type: str, traceback: str, layer: str, application: str) -> str:
     """The same for the same error on every server, Python and release: type and the application's frames.
 
@@ -561,7 +605,8 @@ class PostgreSQL(Database):
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
         cursor.execute(
-            "SELECT DISTINCT fingerprint FROM ticket WHERE application = %s AND fingerprint = ANY (%s)",
+            "SELECT DISTINCT fingerprint FROM ticket "
+            "WHERE application = %s AND fingerprint = ANY (%s) AND traceback IS NOT NULL",
             [application, list(among)],
         )
         return {row[0] for row in cursor.fetchall()}
@@ -606,7 +651,7 @@ class SQLite(Database):
         return {row[0] for row in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
-        statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? LIMIT 1"
+        statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? AND traceback IS NOT NULL LIMIT 1"
         return {one for one in among if cursor.execute(statement, [application, one]).fetchone()}
 
     def time(self, value: str) -> str:

@@ -26,7 +26,7 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text() | st.integers(), inner, max_size=5)
+        | st.dictionaries(st.text() | st.integers(1 - 2**31, 2**31 - 1), inner, max_size=5)
     ),
     max_leaves=20,
 )
@@ -86,6 +86,103 @@ def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
 def test_what_is_refused_has_a_reason(data, said):
     with pytest.raises(tickets.NotATicket, match=said):
         tickets.read_pickle(data)
+
+
+ORDINARY = {"layer": "l", "code": "c", "output": "o", "traceback": "t"}
+
+
+def ticket_with(snapshot: bytes) -> bytes:
+    """A ticket that is whole but for the operations that make its snapshot."""
+    return pickle.dumps(ORDINARY, 2)[:-1] + b"X\x08\0\0\0snapshot" + snapshot + b"s."
+
+
+XML_CALL = b"cgluon.html\nXML_unpickle\n"
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "said"),
+    [
+        (b"}X\x01\0\0\0x](as", "part of its operations"),
+        (b"}X\x01\0\0\0x" + XML_CALL + b"s", "part of its operations"),
+        (b"}" + b"G" + b"\x3f" * 8 + b"Ns", "other keys"),
+        (b"}\x8a\x05\0\0\0\x80\0Ns", "other keys"),
+        (b"}C\x01xNs", "other keys"),
+        (b"}X\x01\0\0\0x" + b"](" + b"]" * 200_000 + b"es", "200000 operations"),
+        (
+            b"}X\x01\0\0\0x" + XML_CALL + b"q\x64X\x10\x27\0\0" + b"x" * 10_000 + b"q\x65\x85R0]("
+            b"" + b"h\x64h\x65\x85R" * 3000 + b"es",
+            "more text than there is in the file",
+        ),
+        (
+            b"}X\x01\0\0\0xX\x20\x4e\0\0" + "ü".encode() * 10_000 + b"q\x650](" + b"h\x65" * 3000 + b"es",
+            "characters",
+        ),
+        (b"}X\x01\0\0\0x" + b"]" * 5000 + b"a" * 4999 + b"s", "too many levels"),
+        (b"}X\x01\0\0\0xN" + b"\x85" * 5000 + b"s", "too many levels"),
+        (b"}X\x01\0\0\0xX\x00\x00\x10\x00" + b"\0" * (1 << 20) + b"s", "as text it would have 6"),
+    ],
+)
+def test_a_ticket_that_is_one_but_for_its_snapshot_is_refused(snapshot, said):
+    assert tickets.parse(name(), ticket_with(b"}X\x01\0\0\0x" + XML_CALL + b"X\x01\0\0\0y\x85Rs"), "shop", "www1", 0)
+    with pytest.raises(tickets.NotATicket, match=said):
+        tickets.parse(name(), ticket_with(snapshot), "shop", "www1", 0)
+
+
+def test_numbers_that_share_one_hash_take_no_time():
+    keys = b"".join(b"\x8a\x0b" + (number * (2**61 - 1)).to_bytes(11, "little") + b"N" for number in range(1, 60_000))
+    started = time.process_time()
+    with pytest.raises(tickets.NotATicket, match="other keys"):
+        tickets.parse(name(), ticket_with(b"}(" + keys + b"u"), "shop", "www1", 0)
+    assert time.process_time() - started < 2
+
+
+def test_the_ticket_of_an_endless_recursion_is_one():
+    """Such as web2py makes: a thousand frames, each with ten lines of code and its variables."""
+    frames = [
+        {
+            "file": f"{HERE} "[:-1],
+            "func": "endless",
+            "call": f"({number}, text={'x' * 30})",
+            "lnum": 7,
+            "lines": {line: f"    some_variable = some_function({number}, {line})" for line in range(2, 12)},
+            "dump": {"text": f"'{'x' * 30}{number}'", "number": str(number), "other": f"[{number}]"},
+        }
+        for number in range(1000)
+    ]
+    content = pickle.dumps({**report(), "snapshot": {"frames": frames}})
+    assert len(content) > 600_000
+    assert tickets.parse(name(), content, "shop", "www1", 0).data.count("some_function") == 10_000
+
+
+@pytest.mark.parametrize(
+    "content", ["a" * 1_500_000, "\0" * 1_000_000, "☃" * 450_000, "\N{GRINNING FACE}" + "\0" * 1_000_000]
+)
+@pytest.mark.parametrize("place", ["traceback", "snapshot"])
+def test_the_largest_texts_take_little_memory(content, place):
+    import tracemalloc
+
+    data = pickle.dumps({**report(), place: content if place == "traceback" else {"x": content}})
+    assert len(data) <= tickets.LARGEST
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(tickets.NotATicket):
+            tickets.parse(name(), data, "shop", "www1", 0)
+        assert tracemalloc.get_traced_memory()[1] < 45 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("written", [253402300800, 1e18, -1e18, float(2**62)])
+def test_a_time_that_no_calendar_has_is_none(written):
+    with pytest.raises(tickets.NotATicket, match="year"):
+        tickets.parse(name(), pickle.dumps(report()), "shop", "www1", written)
+
+
+def test_a_name_fits_into_its_column():
+    longest = "x" * 43 + name()[len("2001_db8__1") :]
+    assert len(longest) == 100 and tickets.NAME.fullmatch(longest)
+    assert not tickets.NAME.fullmatch("x" + longest)
+    assert not tickets.NAME.fullmatch("ä" + longest[1:])
 
 
 def test_one_value_in_many_places_is_not_written_out():
@@ -293,6 +390,17 @@ def test_duplicates_may_be_counted_only(folder, database):
     assert collect(folder, database, count_only=True) == {"collected": 1}
     assert rows(database, "SELECT count(*), count(traceback), count(code) FROM ticket") == [(5, 2, 2)]
     assert rows(database, "SELECT count(*) FROM web2py_ticket_shop") == [(2,)]
+
+
+def test_where_the_whole_one_was_deleted_another_is_kept(folder, database):
+    put(folder)
+    collect(folder, database, count_only=True)
+    put(folder)
+    collect(folder, database, count_only=True)
+    database.connection.execute("DELETE FROM ticket WHERE traceback IS NOT NULL")
+    put(folder)
+    assert collect(folder, database, count_only=True) == {"collected": 1}
+    assert rows(database, "SELECT count(*), count(traceback) FROM ticket") == [(2, 1)]
 
 
 def test_check_mode_says_the_same_and_changes_nothing(folder, database):
