@@ -26,6 +26,11 @@ options:
     type: list
     elements: str
     required: true
+  web_hosts:
+    description: The web hosts of the site. Several cannot have their tickets in an SQLite file.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
