@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
-import io
 import json
 import os
 import pickle
@@ -42,7 +42,7 @@ MOST_STORED = 2 * LARGEST
 # A file that has not changed for so long is whole, or will never be.
 QUIET_SECONDS = 60
 BATCH_TICKETS = 500
-BATCH_BYTES = 4 << 20
+BATCH_CHARACTERS = 4 << 20
 QUARANTINE = "quarantine"
 SETTINGS = "/etc/web2py/applications"
 DATA = "/var/lib/web2py/data"
@@ -502,6 +502,9 @@ def web2pys_table(application: str) -> str:
 class Database:
     """The two tables of tickets; as a context manager, until it is closed."""
 
+    # The error of a database that does not take what is in a ticket.
+    refused: type[Exception]
+
     def __init__(self, connection: Any) -> None:
         self.connection = connection
 
@@ -514,7 +517,8 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, lock: str = "") -> Iterator[Any]:
-        """All or nothing; `lock` keeps out others that take the same."""
+        """All or nothing; `lock` keeps out others that take the same. Without one nothing is written, and all that is
+        read is of one moment."""
         cursor = self.connection.cursor()
         try:
             self.begin(cursor, lock)
@@ -531,10 +535,11 @@ class Database:
     def prepare(self, application: str) -> None:
         """Make the tables that are missing."""
         table = web2pys_table(application)
-        with self.transaction("tables") as cursor:
-            # Asked first: who reads needs no right to create, and no lock.
+        # Asked first: as a rule they are there, and nobody has to wait for a lock.
+        with self.transaction() as cursor:
             if {"ticket", table} <= self.tables(cursor):
                 return
+        with self.transaction("tables") as cursor:
             for statement in (SCHEMA + WEB2PYS_SCHEMA).format(table=table, id=self.ID, time=self.TIME).split(";\n"):
                 if statement.strip():
                     cursor.execute(statement)
@@ -594,9 +599,14 @@ class PostgreSQL(Database):
             cursor.execute("SET default_toast_compression = 'lz4'")
         # Commits the setting; after the error there is nothing to commit.
         self.connection.commit()
+        # Of lines of COPY, too.
+        self.connection.set_client_encoding("UTF8")
+        self.refused = psycopg2.DataError
 
     def begin(self, cursor: Any, lock: str) -> None:
-        if lock:
+        if not lock:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        else:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('web2py.deployment'), hashtext(%s))", [lock])
 
     def tables(self, cursor: Any) -> set[str]:
@@ -619,33 +629,47 @@ class PostgreSQL(Database):
 
     def insert(self, cursor: Any, table: str, columns: tuple[str, ...], rows: list[list]) -> None:
         # Several times as fast as INSERT.
-        lines = "".join("\t".join(map(copied, row)) + "\n" for row in rows)
-        cursor.copy_expert(f'COPY "{table}" ({", ".join(columns)}) FROM STDIN', io.StringIO(lines), size=1 << 20)
+        cursor.copy_expert(f'COPY "{table}" ({", ".join(columns)}) FROM STDIN', Lines(rows))
 
     def time(self, value: datetime.datetime) -> str:
         return value.astimezone(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def copied(value: Any) -> str:
+class Lines:
+    """A file of rows for COPY, which exists one line at a time: the whole would take several times the rows' memory."""
+
+    def __init__(self, rows: Iterable[list[Any]]) -> None:
+        self.lines = (b"\t".join(map(copied, row)) + b"\n" for row in rows)
+
+    def read(self, _size: int) -> bytes:
+        return next(self.lines, b"")
+
+
+def copied(value: Any) -> bytes:
     """As PostgreSQL's text format of COPY has it."""
     if value is None:
-        return "\\N"
-    return str(value).replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+        return b"\\N"
+    text = str(value).encode()
+    return text.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
 
 
 class SQLite(Database):
     ID, TIME, MARK = "integer PRIMARY KEY AUTOINCREMENT", "timestamp", "?"
     HOUR = "replace(substr(created, 1, 13), ' ', 'T')"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reading: bool) -> None:
         import sqlite3
 
         sqlite3.register_adapter(datetime.datetime, lambda time: time.isoformat(" "))
-        super().__init__(sqlite3.connect(path, timeout=60, isolation_level=None))
-        self.connection.execute("PRAGMA journal_mode = WAL")
+        # Who only reads makes no file, and then sees a database without tables.
+        file = path if not reading or os.path.exists(path) else ":memory:"
+        super().__init__(sqlite3.connect(file, timeout=60, isolation_level=None))
+        if not reading:
+            self.connection.execute("PRAGMA journal_mode = WAL")
+        self.refused = sqlite3.DataError
 
     def begin(self, cursor: Any, lock: str) -> None:
-        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("BEGIN IMMEDIATE" if lock else "BEGIN")
 
     def tables(self, cursor: Any) -> set[str]:
         return {row[0] for row in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -667,14 +691,28 @@ class SQLite(Database):
         cursor.executemany(statement, rows)
 
 
-def connect(settings: Mapping[str, Any]) -> Database:
+def connect(settings: Mapping[str, Any], reading: bool = False) -> Database:
     """The database for tickets that a settings file names: `{sqlite: path}`, or parameters of libpq."""
     if "sqlite" in settings:
-        return SQLite(settings["sqlite"])
+        return SQLite(settings["sqlite"], reading)
     return PostgreSQL({"connect_timeout": 5, "application_name": "web2py tickets", **settings})
 
 
 # --- Reporting --------------------------------------------------------------------------------------------------------
+
+
+COUNTS = (
+    "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
+    "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
+)
+# Of those with a text the newest; others only where none has one.
+NEWEST = (
+    "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
+    "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
+    "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
+    ") AS ranked WHERE place = 1"
+)
+TIMELINE = "SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2"
 
 
 def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
@@ -692,16 +730,17 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
         values.append(since)
     where = " AND ".join(conditions)
 
-    def rows(statement: str) -> list[tuple]:
-        with database.transaction() as cursor:
+    problems: dict[tuple[str, str], dict[str, Any]] = {}
+    with database.transaction() as cursor:
+
+        def rows(statement: str) -> list[tuple]:
             cursor.execute(statement.format(where=where, hour=database.HOUR), values)
             return cursor.fetchall()
 
-    problems: dict[tuple[str, str], dict[str, Any]] = {}
-    for application, print_, server, count, first, last in rows(
-        "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
-        "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
-    ):
+        # Before the first ticket was collected there is no table.
+        there = "ticket" in database.tables(cursor)
+        counts, newest, timeline = (rows(statement) if there else [] for statement in (COUNTS, NEWEST, TIMELINE))
+    for application, print_, server, count, first, last in counts:
         problem = problems.setdefault(
             (application, print_),
             {
@@ -717,14 +756,7 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
         problem["servers"][server] = count
         problem["first_seen"] = min(problem["first_seen"], database.time(first))
         problem["last_seen"] = max(problem["last_seen"], database.time(last))
-    # Of those with a text the newest; others only where none has one.
-    newest = (
-        "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
-        "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
-        "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
-        ") AS ranked WHERE place = 1"
-    )
-    for application, print_, *values_ in rows(newest):
+    for application, print_, *values_ in newest:
         found = dict(zip(("error_type", "message", "layer", "ticket_id", "traceback"), values_, strict=True))
         problems[application, print_] |= {name: value or "" for name, value in found.items()}
     by_application: Counter[str] = Counter()
@@ -732,7 +764,6 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
     for problem in problems.values():
         by_application[problem["application"]] += problem["count"]
         by_server.update(problem["servers"])
-    timeline = rows("SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2")
     return {
         "since": since and since.astimezone(datetime.timezone.utc).isoformat(timespec="seconds"),
         "total": by_application.total(),
@@ -752,7 +783,7 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
 def collect(
     folder: str,
     application: str,
-    database: Database,
+    database: Database | None,
     server: str = "",
     count_only: bool = False,
     check: bool = False,
@@ -761,7 +792,7 @@ def collect(
     """Move the tickets in an application's `errors` folder into the database; return how many there were of what.
 
     A file goes only after the transaction with its ticket has been committed. Killed at any moment, the next run finds
-    the file or the row or both, and makes one row of it. With `check` nothing is changed.
+    the file or the row or both, and makes one row of it. With `check` nothing is changed, and no database is needed.
     """
     outcomes: Counter[str] = Counter()
     server = server or socket.gethostname()
@@ -773,15 +804,28 @@ def collect(
         batch: list[Ticket] = []
         size = 0
 
+        def store(some: list[Ticket]) -> None:
+            try:
+                stored = database.store(application, some, count_only)
+            except database.refused as error:
+                if len(some) > 1:
+                    # One of them would keep the others from the database for ever.
+                    for ticket in some:
+                        store([ticket])
+                else:
+                    outcomes[set_aside(directory, some[0].ticket_id, error, check, now())] += 1
+                return
+            outcomes.update(stored)
+            for ticket in some:
+                # Another collector may have been faster.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(ticket.ticket_id, dir_fd=directory)
+
         def flush() -> None:
             if check:
                 outcomes["collected"] += len(batch)
             elif batch:
-                outcomes.update(database.store(application, batch, count_only))
-                for ticket in batch:
-                    # Another collector may have been faster.
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(ticket.ticket_id, dir_fd=directory)
+                store(batch)
             batch.clear()
 
         for name in names_of(directory):
@@ -790,12 +834,16 @@ def collect(
                 ticket = parse(name, content, application, server, written)
             except FileNotFoundError:
                 continue
-            except (NotATicket, OSError, RecursionError, MemoryError) as error:
+            except (OSError, MemoryError):
+                # The host's trouble, not the file's: it may well be a ticket.
+                outcomes["left"] += 1
+                continue
+            except (NotATicket, RecursionError) as error:
                 outcomes[set_aside(directory, name, error, check, now())] += 1
                 continue
             batch.append(ticket)
             size += ticket.size
-            if len(batch) >= BATCH_TICKETS or size >= BATCH_BYTES:
+            if len(batch) >= BATCH_TICKETS or size >= BATCH_CHARACTERS:
                 flush()
                 size = 0
         flush()
@@ -815,10 +863,11 @@ def read_file(directory: int, name: str) -> tuple[bytes, float]:
     try:
         # Without O_NONBLOCK, opening a FIFO waits for a writer.
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
-        raise
     except OSError as error:
-        raise NotATicket(f"it cannot be opened as a file: {error.strerror}") from None
+        # A link, a socket, or not for web2py's user.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES):
+            raise NotATicket(f"it cannot be opened as a file: {error.strerror}") from None
+        raise
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
@@ -839,30 +888,51 @@ def set_aside(directory: int, name: str, error: Exception, check: bool, now: flo
     """Put what is no ticket where no collector looks, with the reason beside it; say what has been done."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return "left"
-    # What is not named like a ticket was put there by somebody else. What is new may still be written.
-    if stat.S_ISDIR(found.st_mode) or not NAME.fullmatch(name) or now - found.st_mtime < QUIET_SECONDS:
+    # What is not named like a ticket was put there by somebody else. What is new may still be written; a clock may be
+    # ahead, but not for a day.
+    if stat.S_ISDIR(found.st_mode) or not NAME.fullmatch(name) or -86400 < now - found.st_mtime < QUIET_SECONDS:
         return "left"
     if check:
         return "quarantined"
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(QUARANTINE, 0o700, dir_fd=directory)
-    quarantine = os.open(QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(name, name, src_dir_fd=directory, dst_dir_fd=quarantine)
-        reason = os.open(
-            f"{name}.reason",
-            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
-            0o600,
-            dir_fd=quarantine,
-        )
-        with open(reason, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{type(error).__name__}: {error}\n")
-    finally:
-        os.close(quarantine)
+    with contextlib.ExitStack() as stack:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(QUARANTINE, 0o700, dir_fd=directory)
+        except OSError:
+            return "left"
+        quarantine = os.open(QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        stack.callback(os.close, quarantine)
+        reason = ""
+        try:
+            # First: what is in quarantine has one. It may be there of a collector that was killed.
+            with contextlib.suppress(FileExistsError):
+                reason = write_reason(quarantine, name, error)
+            # admin reads what is named like a ticket in folders below `errors`, too.
+            os.rename(name, f"{name}.quarantined", src_dir_fd=directory, dst_dir_fd=quarantine)
+        except OSError:
+            # A full disk, a folder of that name, or another collector was faster. It does not end this one.
+            if reason:
+                with contextlib.suppress(OSError):
+                    os.unlink(reason, dir_fd=quarantine)
+            return "left"
     return "quarantined"
+
+
+def write_reason(quarantine: int, name: str, error: Exception) -> str:
+    """Return the name of the new file; nothing of that name is written into, whatever it is."""
+    reason = f"{name}.reason"
+    file = os.open(
+        reason, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=quarantine
+    )
+    try:
+        with open(file, "w", encoding="utf-8", errors="backslashreplace") as opened:
+            opened.write(f"{type(error).__name__}: {error}\n")
+    except OSError:
+        os.unlink(reason, dir_fd=quarantine)
+        raise
+    return reason
 
 
 @dataclass(frozen=True)
@@ -937,7 +1007,7 @@ def collect_all(found: Iterable[Site], check: bool = False) -> tuple[dict[str, d
     failed: dict[str, str] = {}
     for site in found:
         try:
-            with connect(site.database) as database:
+            with contextlib.nullcontext() if check else connect(site.database) as database:
                 outcomes = collect(site.errors, site.application, database, count_only=site.count_only, check=check)
             done[site.application] = dict(outcomes)
         except Exception as error:
@@ -945,13 +1015,18 @@ def collect_all(found: Iterable[Site], check: bool = False) -> tuple[dict[str, d
     return done, failed
 
 
-def outcomes(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What several web hosts have collected, for the report."""
+def outcomes(results: Mapping[str, Mapping[str, Any]], hosts: Iterable[str] = ()) -> dict[str, Any]:
+    """What web hosts have collected, for the report: the module's result of each, and the names of all."""
     quarantined: Counter[str] = Counter()
-    failed: dict[str, str] = {}
-    for result in results:
+    failed: list[dict[str, str]] = []
+    for host in sorted({*results, *hosts}):
+        result = results.get(host, {})
         for name, numbers in result.get("applications", {}).items():
             quarantined[name] += numbers.get("quarantined", 0)
-        failed.update(result.get("errors", {}))
+        errors = result.get("errors")
+        if errors is None:
+            # Not reached, or the module did not get as far as that.
+            errors = {"": str(result.get("msg") or "the host was not reached")}
+        failed += [{"server": host, "application": name, "error": errors[name]} for name in sorted(errors)]
     generated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return {"generated": generated, "quarantined": dict(+quarantined), "failed": failed}

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import pickle
+import re
 import sqlite3
 import time
 import uuid
@@ -422,7 +424,7 @@ def test_what_is_no_ticket_goes_aside_with_the_reason_or_stays(folder, database)
     assert (aside / f"{odd.name}.reason").read_text() == "NotATicket: the pickle of something else than a ticket\n"
     os.utime(other, (1, 1))
     assert collect(folder, database) == {"quarantined": 1, "left": 1}
-    assert (aside / other.name).read_bytes() == whole[:-20]
+    assert (aside / f"{other.name}.quarantined").read_bytes() == whole[:-20]
     assert rows(database, "SELECT count(*) FROM ticket") == [(0,)]
 
 
@@ -433,6 +435,164 @@ def test_a_quarantine_that_is_a_link_is_not_followed(folder, database, tmp_path)
     with pytest.raises(OSError, match="quarantine"):
         collect(folder, database)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_admin_reads_nothing_that_is_in_quarantine(folder, database):
+    """Its page of errors walks through folders below `errors`, and takes what has such a name."""
+    odd = folder / f"192.0.2.1.2026-11-24.10-00-00.{uuid.uuid4()}"
+    odd.write_bytes(pickle.dumps(["layer"]))
+    os.utime(odd, (1, 1))
+    assert re.match(r"^[a-fA-F0-9.\-]+$", odd.name)
+    collect(folder, database)
+    found = [file.name for file in (folder / "quarantine").iterdir()]
+    assert len(found) == 2 and not any(re.match(r"^[a-fA-F0-9.\-]+$", called) for called in found)
+
+
+def test_what_is_in_the_way_in_quarantine_stops_nobody(folder, database, monkeypatch):
+    aside = folder / "quarantine"
+    aside.mkdir()
+    blocked, piped, full = (put_aside(folder, b"N.") for _ in range(3))
+    (aside / f"{blocked.name}.quarantined").mkdir()
+    os.mkfifo(aside / f"{piped.name}.reason")
+    write_reason = tickets.write_reason
+
+    def on_a_full_disk(quarantine, called, error):
+        if called == full.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_reason(quarantine, called, error)
+
+    monkeypatch.setattr(tickets, "write_reason", on_a_full_disk)
+    put(folder)
+    assert collect(folder, database) == {"collected": 1, "left": 2, "quarantined": 1}
+    assert sorted(file.name for file in aside.iterdir()) == sorted(
+        [f"{blocked.name}.quarantined", f"{piped.name}.reason", f"{piped.name}.quarantined"]
+    )
+
+
+def test_a_reason_is_a_new_file(folder):
+    quarantine = os.open(folder, os.O_RDONLY)
+    os.symlink("/dev/full", folder / "full.reason")
+    try:
+        with pytest.raises(FileExistsError):
+            tickets.write_reason(quarantine, "full", ValueError("x"))
+        assert tickets.write_reason(quarantine, "other", ValueError("x\ud800")) == "other.reason"
+    finally:
+        os.close(quarantine)
+    assert (folder / "other.reason").read_text() == "ValueError: x\\ud800\n"
+
+
+@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_trouble_of_the_host_sets_no_ticket_aside(folder, database, monkeypatch, trouble):
+    file = put_aside(folder, pickle.dumps(report()))
+    opened = os.open
+
+    def open_(path, *arguments, **options):
+        if path == file.name:
+            raise OSError(trouble, os.strerror(trouble))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    assert collect(folder, database) == {"left": 1}
+    monkeypatch.undo()
+    monkeypatch.setattr(tickets, "read_pickle", lambda _content: (_ for _ in ()).throw(MemoryError))
+    assert collect(folder, database) == {"left": 1}
+    monkeypatch.undo()
+    assert collect(folder, database) == {"collected": 1}
+
+
+def test_one_that_the_database_refuses_does_not_keep_the_others_out(folder, database):
+    database.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 20_000)
+    put(folder)
+    put(folder)
+    refused = put_aside(folder, pickle.dumps({**report(), "code": "x" * 30_000}))
+    assert collect(folder, database) == {"collected": 2, "quarantined": 1}
+    assert (folder / "quarantine" / f"{refused.name}.reason").read_text().startswith("DataError: ")
+    assert rows(database, "SELECT count(*) FROM ticket") == [(2,)]
+
+
+def test_a_file_of_the_far_future_does_not_stay_for_ever(folder, database):
+    file = folder / name()
+    file.write_bytes(pickle.dumps(report()))
+    os.utime(file, (2**33, 2**33))
+    assert collect(folder, database) == {"collected": 1}
+    file.write_bytes(b"N.")
+    os.utime(file, (2**33, 2**33))
+    assert collect(folder, database) == {"quarantined": 1}
+
+
+def site_with(database: dict, folder) -> tickets.Site:
+    return tickets.Site("shop", str(folder), database, False)
+
+
+@pytest.mark.parametrize("there", [{"sqlite": "new.sqlite"}, {"host": "no.such.host.invalid"}])
+def test_check_mode_asks_no_database(folder, tmp_path, monkeypatch, there):
+    monkeypatch.chdir(tmp_path)
+    put(folder)
+    assert tickets.collect_all([site_with(there, folder)], check=True) == ({"shop": {"collected": 1}}, {})
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_who_reads_makes_neither_a_file_nor_a_table(tmp_path, folder):
+    path = tmp_path / "tickets.sqlite"
+    with tickets.connect({"sqlite": str(path)}, reading=True) as database:
+        assert tickets.report(database)["total"] == 0
+    assert not path.exists()
+    with tickets.connect({"sqlite": str(path)}) as database:
+        assert tickets.report(database)["problems"] == []
+        assert rows(database, "SELECT name FROM sqlite_master") == []
+        put(folder)
+        collect(folder, database)
+    with tickets.connect({"sqlite": str(path)}, reading=True) as database:
+        assert tickets.report(database)["total"] == 1
+
+
+def test_what_comes_while_a_report_is_read_is_not_in_it(folder, tmp_path, monkeypatch):
+    path = str(tmp_path / "tickets.sqlite")
+    put(folder)
+    with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
+        collect(folder, database)
+        tables = database.tables
+
+        def and_meanwhile(cursor):
+            found = tables(cursor)
+            put(folder, SAME.replace("ValueError", "KeyError"))
+            collect(folder, other)
+            return found
+
+        monkeypatch.setattr(database, "tables", and_meanwhile)
+        found = tickets.report(database)
+        monkeypatch.undo()
+        assert (found["total"], len(found["problems"]), len(found["timeline"])) == (1, 1, 1)
+        assert tickets.report(database)["total"] == 2
+
+
+def test_nobody_waits_for_tables_that_are_there(folder, tmp_path):
+    path = str(tmp_path / "tickets.sqlite")
+    with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
+        database.prepare("shop")
+        other.connection.execute("PRAGMA busy_timeout = 0")
+        with database.transaction("tickets of shop"):
+            other.prepare("shop")
+            assert tickets.report(other)["total"] == 0
+
+
+def test_failures_have_the_name_of_their_host():
+    found = tickets.outcomes(
+        {
+            "www1": {"applications": {"shop": {"quarantined": 2}}, "errors": {"wiki": "away"}},
+            "www2": {"applications": {"shop": {"quarantined": 1}}, "errors": {"wiki": "full"}},
+            "www3": {"applications": {"shop": {"collected": 1}}, "errors": {}},
+            "www4": {"unreachable": True, "msg": "no route"},
+        },
+        ["www1", "www2", "www3", "www4", "www5"],
+    )
+    assert found["quarantined"] == {"shop": 3}
+    assert [tuple(one.values()) for one in found["failed"]] == [
+        ("www1", "wiki", "away"),
+        ("www2", "wiki", "full"),
+        ("www4", "", "no route"),
+        ("www5", "", "the host was not reached"),
+    ]
 
 
 def test_the_report_counts_what_is_there(folder, database):
