@@ -351,15 +351,14 @@ def test_the_report_says_what_is_in_the_database(empty, sites, capsys):
         assert f"{first} to {last} on tickets-web12 (2), tickets-web13 (2)" in problems[print_]
     artifacts = PROJECT / "artifacts"
     artifacts.mkdir(exist_ok=True)
-    for name, size, more, paper in (
-        ("phone", "375,1600", "", "fbfaf8"),
-        ("desk", "1280,1600", "", "fbfaf8"),
-        ("dark", "1280,1600", "--blink-settings=preferredColorScheme=0 ", "17191c"),
+    for name, size, dark, paper in (
+        ("phone", "375,1600", False, "fbfaf8"),
+        ("desk", "1280,1600", False, "fbfaf8"),
+        ("dark", "1280,1600", True, "17191c"),
     ):
         browser.check_output(
-            chromium
-            + more
-            + f"--window-size={size} --screenshot=/home/visitor/{name}.png file:///home/visitor/tickets.html"
+            f"{chromium} --blink-settings=preferredColorScheme={0 if dark else 1} --window-size={size} "
+            f"--screenshot=/home/visitor/{name}.png file:///home/visitor/tickets.html"
         )
         picture = browser.file(f"/home/visitor/{name}.png").content
         assert first_point(picture) == paper, name
