@@ -29,6 +29,11 @@ options:
   ca_file:
     description: The value of C(web2py_database_ca_file). Not checked unless given.
     type: str
+  web_hosts:
+    description: The web hosts of the site. Several cannot have their tickets in an SQLite file.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""

@@ -21,7 +21,8 @@ options:
 
 EXAMPLES = r"""
 page: >-
-  {{ tickets.report | combine([collected] | web2py.deployment.tickets_outcomes) | web2py.deployment.ticket_report }}
+  {{ tickets.report | combine({inventory_hostname: collected} | web2py.deployment.tickets_outcomes)
+     | web2py.deployment.ticket_report }}
 """
 
 RETURN = r"""

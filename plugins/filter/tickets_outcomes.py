@@ -13,19 +13,25 @@ description:
     P(web2py.deployment.ticket_report#filter) writes.
 options:
   _input:
-    description: The registered results, one for each host.
-    type: list
-    elements: dict
+    description: The registered results by the name of the host.
+    type: dict
     required: true
+  hosts:
+    description: Names of all hosts that should have a result; one without counts as failed.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
-outcomes: "{{ [result_of_www1, result_of_www2] | web2py.deployment.tickets_outcomes }}"
+outcomes: "{{ {'www1': first, 'www2': second} | web2py.deployment.tickets_outcomes }}"
 """
 
 RETURN = r"""
 _value:
-  description: When that was (C(generated)), and by application what was C(quarantined) and what C(failed).
+  description:
+    - When that was (C(generated)), by application how many files were C(quarantined), and as a list what C(failed),
+      each with C(server), C(application) (empty where it was the whole host) and C(error).
   type: dict
 """
 

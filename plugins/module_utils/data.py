@@ -71,7 +71,11 @@ def tickets_applications(applications: Any) -> list[str]:
 
 
 def data_errors(
-    applications: Any, server: Mapping[str, Any], cache_servers: Sequence[str], ca_file: str | None = None
+    applications: Any,
+    server: Mapping[str, Any],
+    cache_servers: Sequence[str],
+    ca_file: str | None = None,
+    web_hosts: Sequence[str] = (),
 ) -> list[str]:
     """All that is wrong in what the applications say of their data; `ca_file` is that of the controller."""
     errors = []
@@ -79,6 +83,13 @@ def data_errors(
     users: dict[str, str] = {}
     if server:
         errors += server_errors(server)
+    elif len(web_hosts) > 1 and tickets_applications(applications):
+        # Each host would have an SQLite file of its own, and every page and report the tickets of one host.
+        errors.append(
+            f"application {tickets_applications(applications)[0]!r}: tickets is 'database' on {len(web_hosts)} web "
+            f"hosts ({', '.join(web_hosts)}), but there is no database server for them to share; put a host into the "
+            "group web2py_database or set web2py_database_server, or have tickets: files"
+        )
     for item in with_data(applications):
         name = item.get("name")
         database = item.get("database") or {}

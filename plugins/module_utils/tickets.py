@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
+import errno
 import hashlib
-import io
 import json
 import os
 import pickle
@@ -29,14 +28,21 @@ from dataclasses import dataclass
 from typing import Any
 
 # <address of the client>.<date>.<time>.<uuid>, as gluon.globals.Request.compute_uuid makes it.
-NAME = re.compile(r"([\w.-]+?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-# A real one has some ten kilobytes: the variables in it are cut by web2py.
-LARGEST = 8 << 20
+# The whole is not longer than the column of web2py's table, which has 100 characters.
+NAME = re.compile(
+    r"([\w.-]{1,43}?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII
+)
+# A real one has some ten kilobytes, as web2py cuts the variables in it. That of an endless recursion has a thousand
+# frames: up to 900 kB, 60,000 operations, and 40,000 values.
+LARGEST = 3 << 19
+MOST_OPERATIONS = 200_000
 MOST_VALUES = 100_000
+# Escapes make a text up to six times as long. In a database, neither its columns nor the pickle may have more.
+MOST_STORED = 2 * LARGEST
 # A file that has not changed for so long is whole, or will never be.
 QUIET_SECONDS = 60
 BATCH_TICKETS = 500
-BATCH_BYTES = 4 << 20
+BATCH_CHARACTERS = 2 << 20
 QUARANTINE = "quarantine"
 SETTINGS = "/etc/web2py/applications"
 DATA = "/var/lib/web2py/data"
@@ -81,6 +87,7 @@ def read_pickle(data: bytes) -> Any:
     Nothing is imported or called, and what is built is not larger than a small multiple of `data`.
     """
     position, end = 0, len(data)
+    in_helpers = 0
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     push, pop = stack.append, stack.pop
@@ -103,9 +110,11 @@ def read_pickle(data: bytes) -> Any:
     def update(target: Any, values: list[Any]) -> None:
         if not isinstance(target, dict) or len(values) % 2:
             raise NotATicket("a pickle that sets items of something else than a dict")
-        # The hash of nested tuples takes as long as somebody likes.
-        if any(isinstance(key, tuple) for key in values[::2]):
-            raise NotATicket("a dict with other keys than texts and numbers")
+        # web2py's keys are names and numbers of lines. Others can be chosen so that all have the same hash, and that of
+        # nested tuples takes as long as somebody likes.
+        for key in values[::2]:
+            if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 31):
+                raise NotATicket("a dict with other keys than texts and numbers of lines")
         target.update(zip(values[::2], values[1::2], strict=True))
 
     def extend(target: Any, values: list[Any]) -> None:
@@ -119,14 +128,20 @@ def read_pickle(data: bytes) -> Any:
         return _GLOBALS[module, name]
 
     def call(function: Any, arguments: Any) -> XML:
+        nonlocal in_helpers
         if function is not _XML or not isinstance(arguments, tuple) or len(arguments) != 1:
             raise NotATicket("calls something, which no ticket does")
         if not isinstance(arguments[0], (str, bytes)):
             raise NotATicket("an XML helper that holds something else than text")
+        # Each is a copy, and it takes few bytes to call for another one of the same text.
+        in_helpers += len(arguments[0])
+        if in_helpers > end:
+            raise NotATicket("XML helpers with more text than there is in the file")
         return XML_unpickle(arguments[0])
 
     try:
-        while True:
+        # Few bytes can be many objects, of which the smallest takes as much memory as eighty bytes.
+        for _operation in range(MOST_OPERATIONS):
             code = data[position]
             position += 1
             if code in _SIZED:
@@ -241,6 +256,7 @@ def read_pickle(data: bytes) -> Any:
                 return stack[0]
             else:
                 raise NotATicket(f"a pickle with the operation 0x{code:02x}, which no ticket has")
+        raise NotATicket(f"a pickle of more than {MOST_OPERATIONS} operations")
     except (IndexError, struct.error):
         cut = position > end - _FLOAT.size and data[-1:] != b"."
         raise NotATicket("the file ends in the middle" if cut else "a pickle that takes more than it has") from None
@@ -291,6 +307,10 @@ def parse(name: str, content: bytes, application: str, server: str, written: flo
     match = NAME.fullmatch(name)
     if not match:
         raise NotATicket("its name is not that of a ticket")
+    # A year is left at either end, as local time may be of another one.
+    if not datetime.MINYEAR + 1 <= 1970 + written / 31_556_952 < datetime.MAXYEAR:
+        raise NotATicket(f"it was written in a year that no calendar has, {written:.0f} seconds after 1970")
+    created = datetime.datetime.fromtimestamp(written, datetime.timezone.utc)
     report = read_pickle(content)
     if not isinstance(report, dict) or not isinstance(report.get("snapshot"), dict):
         raise NotATicket("the pickle of something else than a ticket")
@@ -301,47 +321,73 @@ def parse(name: str, content: bytes, application: str, server: str, written: flo
         texts[key] = storable(report[key])
     error_type, message = exception_of(texts["traceback"])
     layer = relative(texts["layer"], application)
+    data = write_pickle(report)
+    size = len(layer) + len(message) + len(texts["traceback"]) + len(texts["code"])
+    if size > MOST_STORED:
+        raise NotATicket(f"its columns would have {size} characters, the most that is stored is {MOST_STORED}")
     return Ticket(
         application=application,
         ticket_id=name,
         server=server,
         client=match.group(1).replace("_", ":"),
-        created=datetime.datetime.fromtimestamp(written, datetime.timezone.utc),
+        created=created,
         layer=layer,
         error_type=error_type,
         message=message,
         traceback=texts["traceback"],
         code=texts["code"],
         fingerprint=fingerprint(error_type, texts["traceback"], layer, application),
-        data=write_pickle(report),
-        size=len(content),
+        data=data,
+        size=size + len(data),
     )
 
 
 def storable(text: str) -> str:
     """Without what PostgreSQL takes in no text."""
+    if len(text) + 3 * text.count("\0") > MOST_STORED:
+        raise NotATicket(f"a text that has more than {MOST_STORED} characters without NUL")
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-def clean(value: Any, left: Iterator[int]) -> Any:
+class Cleaner:
     """What admin's own unpickler refuses in protocol 0, and what its page cannot show, as text.
 
-    A small pickle can hold one value in so many places that nobody could write it out; `left` ends that.
+    A small pickle can hold one value in so many places that nobody could write it out, or show it.
     """
-    if next(left, None) is None:
-        raise NotATicket(f"holds more than {MOST_VALUES} values")
-    kind = type(value)
-    if kind is str:
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if kind is XML:
-        return XML(value.encode("utf-8", "backslashreplace").decode())
-    if kind is dict:
-        return {clean(key, left): clean(item, left) for key, item in value.items()}
-    if kind in (list, tuple):
-        return kind(clean(item, left) for item in value)
-    if kind is bytes:
-        return value.decode("utf-8", "backslashreplace")
-    return value
+
+    def __init__(self) -> None:
+        self.values = MOST_VALUES
+        self.characters = MOST_STORED
+        # By identity: what is one text in the report stays one, to which the pickle refers.
+        self.texts: dict[int, str] = {}
+
+    def clean(self, value: Any) -> Any:
+        self.values -= 1
+        if self.values < 0:
+            raise NotATicket(f"holds more than {MOST_VALUES} values")
+        kind = type(value)
+        if kind in (str, XML, bytes):
+            text = self.texts.get(id(value))
+            if text is None:
+                text = self.texts[id(value)] = self.text(value, kind)
+            self.characters -= len(text)
+            if self.characters < 0:
+                raise NotATicket(f"its values have more than {MOST_STORED} characters")
+            return text
+        if kind is dict:
+            return {self.clean(key): self.clean(item) for key, item in value.items()}
+        if kind in (list, tuple):
+            return kind([self.clean(item) for item in value])
+        if value is None or kind in (bool, int, float):
+            return value
+        raise NotATicket("a pickle that leaves a part of its operations among the values")
+
+    def text(self, value: Any, kind: type) -> str:
+        if kind is bytes:
+            return value.decode("utf-8", "backslashreplace")
+        if not value.isascii():
+            value = value.encode("utf-8", "backslashreplace").decode()
+        return XML(value) if kind is XML else value
 
 
 _OWN_NAME, _WEB2PYS_NAME = f"c{__name__}\nXML_unpickle\n".encode(), b"cgluon.html\nXML_unpickle\n"
@@ -350,9 +396,11 @@ _OWN_NAME, _WEB2PYS_NAME = f"c{__name__}\nXML_unpickle\n".encode(), b"cgluon.htm
 def write_pickle(report: dict[str, Any]) -> str:
     """The form in which admin reads a ticket from a text column."""
     try:
-        data = pickle.dumps(clean(report, iter(range(MOST_VALUES))), protocol=0)
-    except (RecursionError, MemoryError):
+        data = pickle.dumps(Cleaner().clean(report), protocol=0)
+    except RecursionError:
         raise NotATicket("a pickle of too many levels") from None
+    if len(data) > MOST_STORED:
+        raise NotATicket(f"as text it would have {len(data)} characters, the most that is stored is {MOST_STORED}")
     # In protocol 0 a line feed inside a text is written as an escape, so this is nothing but the name.
     return data.replace(_OWN_NAME, _WEB2PYS_NAME).decode("latin-1")
 
@@ -362,8 +410,6 @@ FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+)(?:, in (.+))?(?:\n    +(.*)
 EXCEPTION = re.compile(r"^(?![ \t\n])([\w.]*)(.*)", re.MULTILINE | re.DOTALL)
 
 
-# The same error comes many times.
-@functools.lru_cache(maxsize=256)
 def exception_of(traceback: str) -> tuple[str, str]:
     """Type and message of the exception that a traceback ends with."""
     match = EXCEPTION.search(traceback.rpartition(TRACEBACK)[2])
@@ -382,7 +428,6 @@ def relative(path: str, application: str) -> str:
     return re.sub(r"^[0-9a-f]{8,64}/", "", rest) if found else path
 
 
-@functools.lru_cache(maxsize=256)
 def fingerprint(error_type: str, traceback: str, layer: str, application: str) -> str:
     """The same for the same error on every server, Python and release: type and the application's frames.
 
@@ -458,6 +503,9 @@ def web2pys_table(application: str) -> str:
 class Database:
     """The two tables of tickets; as a context manager, until it is closed."""
 
+    # The error of a database that does not take what is in a ticket.
+    refused: type[Exception]
+
     def __init__(self, connection: Any) -> None:
         self.connection = connection
 
@@ -470,7 +518,8 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, lock: str = "") -> Iterator[Any]:
-        """All or nothing; `lock` keeps out others that take the same."""
+        """All or nothing; `lock` keeps out others that take the same. Without one nothing is written, and all that is
+        read is of one moment."""
         cursor = self.connection.cursor()
         try:
             self.begin(cursor, lock)
@@ -487,10 +536,11 @@ class Database:
     def prepare(self, application: str) -> None:
         """Make the tables that are missing."""
         table = web2pys_table(application)
-        with self.transaction("tables") as cursor:
-            # Asked first: who reads needs no right to create, and no lock.
+        # Asked first: as a rule they are there, and nobody has to wait for a lock.
+        with self.transaction() as cursor:
             if {"ticket", table} <= self.tables(cursor):
                 return
+        with self.transaction("tables") as cursor:
             for statement in (SCHEMA + WEB2PYS_SCHEMA).format(table=table, id=self.ID, time=self.TIME).split(";\n"):
                 if statement.strip():
                     cursor.execute(statement)
@@ -550,9 +600,14 @@ class PostgreSQL(Database):
             cursor.execute("SET default_toast_compression = 'lz4'")
         # Commits the setting; after the error there is nothing to commit.
         self.connection.commit()
+        # Of lines of COPY, too.
+        self.connection.set_client_encoding("UTF8")
+        self.refused = psycopg2.DataError
 
     def begin(self, cursor: Any, lock: str) -> None:
-        if lock:
+        if not lock:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        else:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('web2py.deployment'), hashtext(%s))", [lock])
 
     def tables(self, cursor: Any) -> set[str]:
@@ -561,7 +616,8 @@ class PostgreSQL(Database):
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
         cursor.execute(
-            "SELECT DISTINCT fingerprint FROM ticket WHERE application = %s AND fingerprint = ANY (%s)",
+            "SELECT DISTINCT fingerprint FROM ticket "
+            "WHERE application = %s AND fingerprint = ANY (%s) AND traceback IS NOT NULL",
             [application, list(among)],
         )
         return {row[0] for row in cursor.fetchall()}
@@ -574,39 +630,53 @@ class PostgreSQL(Database):
 
     def insert(self, cursor: Any, table: str, columns: tuple[str, ...], rows: list[list]) -> None:
         # Several times as fast as INSERT.
-        lines = "".join("\t".join(map(copied, row)) + "\n" for row in rows)
-        cursor.copy_expert(f'COPY "{table}" ({", ".join(columns)}) FROM STDIN', io.StringIO(lines), size=1 << 20)
+        cursor.copy_expert(f'COPY "{table}" ({", ".join(columns)}) FROM STDIN', Lines(rows))
 
     def time(self, value: datetime.datetime) -> str:
         return value.astimezone(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def copied(value: Any) -> str:
+class Lines:
+    """A file of rows for COPY, which exists one line at a time: the whole would take several times the rows' memory."""
+
+    def __init__(self, rows: Iterable[list[Any]]) -> None:
+        self.lines = (b"\t".join(map(copied, row)) + b"\n" for row in rows)
+
+    def read(self, _size: int) -> bytes:
+        return next(self.lines, b"")
+
+
+def copied(value: Any) -> bytes:
     """As PostgreSQL's text format of COPY has it."""
     if value is None:
-        return "\\N"
-    return str(value).replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+        return b"\\N"
+    text = str(value).encode()
+    return text.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
 
 
 class SQLite(Database):
     ID, TIME, MARK = "integer PRIMARY KEY AUTOINCREMENT", "timestamp", "?"
     HOUR = "replace(substr(created, 1, 13), ' ', 'T')"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reading: bool) -> None:
         import sqlite3
 
         sqlite3.register_adapter(datetime.datetime, lambda time: time.isoformat(" "))
-        super().__init__(sqlite3.connect(path, timeout=60, isolation_level=None))
-        self.connection.execute("PRAGMA journal_mode = WAL")
+        # Who only reads makes no file, and then sees a database without tables.
+        file = path if not reading or os.path.exists(path) else ":memory:"
+        super().__init__(sqlite3.connect(file, timeout=60, isolation_level=None))
+        if not reading:
+            self.connection.execute("PRAGMA journal_mode = WAL")
+        self.refused = sqlite3.DataError
 
     def begin(self, cursor: Any, lock: str) -> None:
-        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("BEGIN IMMEDIATE" if lock else "BEGIN")
 
     def tables(self, cursor: Any) -> set[str]:
         return {row[0] for row in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
-        statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? LIMIT 1"
+        statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? AND traceback IS NOT NULL LIMIT 1"
         return {one for one in among if cursor.execute(statement, [application, one]).fetchone()}
 
     def time(self, value: str) -> str:
@@ -622,14 +692,28 @@ class SQLite(Database):
         cursor.executemany(statement, rows)
 
 
-def connect(settings: Mapping[str, Any]) -> Database:
+def connect(settings: Mapping[str, Any], reading: bool = False) -> Database:
     """The database for tickets that a settings file names: `{sqlite: path}`, or parameters of libpq."""
     if "sqlite" in settings:
-        return SQLite(settings["sqlite"])
+        return SQLite(settings["sqlite"], reading)
     return PostgreSQL({"connect_timeout": 5, "application_name": "web2py tickets", **settings})
 
 
 # --- Reporting --------------------------------------------------------------------------------------------------------
+
+
+COUNTS = (
+    "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
+    "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
+)
+# Of those with a text the newest; others only where none has one.
+NEWEST = (
+    "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
+    "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
+    "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
+    ") AS ranked WHERE place = 1"
+)
+TIMELINE = "SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2"
 
 
 def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
@@ -647,16 +731,17 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
         values.append(since)
     where = " AND ".join(conditions)
 
-    def rows(statement: str) -> list[tuple]:
-        with database.transaction() as cursor:
+    problems: dict[tuple[str, str], dict[str, Any]] = {}
+    with database.transaction() as cursor:
+
+        def rows(statement: str) -> list[tuple]:
             cursor.execute(statement.format(where=where, hour=database.HOUR), values)
             return cursor.fetchall()
 
-    problems: dict[tuple[str, str], dict[str, Any]] = {}
-    for application, print_, server, count, first, last in rows(
-        "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
-        "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
-    ):
+        # Before the first ticket was collected there is no table.
+        there = "ticket" in database.tables(cursor)
+        counts, newest, timeline = (rows(statement) if there else [] for statement in (COUNTS, NEWEST, TIMELINE))
+    for application, print_, server, count, first, last in counts:
         problem = problems.setdefault(
             (application, print_),
             {
@@ -672,14 +757,7 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
         problem["servers"][server] = count
         problem["first_seen"] = min(problem["first_seen"], database.time(first))
         problem["last_seen"] = max(problem["last_seen"], database.time(last))
-    # Of those with a text the newest; others only where none has one.
-    newest = (
-        "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
-        "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
-        "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
-        ") AS ranked WHERE place = 1"
-    )
-    for application, print_, *values_ in rows(newest):
+    for application, print_, *values_ in newest:
         found = dict(zip(("error_type", "message", "layer", "ticket_id", "traceback"), values_, strict=True))
         problems[application, print_] |= {name: value or "" for name, value in found.items()}
     by_application: Counter[str] = Counter()
@@ -687,7 +765,6 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
     for problem in problems.values():
         by_application[problem["application"]] += problem["count"]
         by_server.update(problem["servers"])
-    timeline = rows("SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2")
     return {
         "since": since and since.astimezone(datetime.timezone.utc).isoformat(timespec="seconds"),
         "total": by_application.total(),
@@ -707,7 +784,7 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
 def collect(
     folder: str,
     application: str,
-    database: Database,
+    database: Database | None,
     server: str = "",
     count_only: bool = False,
     check: bool = False,
@@ -716,7 +793,7 @@ def collect(
     """Move the tickets in an application's `errors` folder into the database; return how many there were of what.
 
     A file goes only after the transaction with its ticket has been committed. Killed at any moment, the next run finds
-    the file or the row or both, and makes one row of it. With `check` nothing is changed.
+    the file or the row or both, and makes one row of it. With `check` nothing is changed, and no database is needed.
     """
     outcomes: Counter[str] = Counter()
     server = server or socket.gethostname()
@@ -728,15 +805,28 @@ def collect(
         batch: list[Ticket] = []
         size = 0
 
+        def store(some: list[Ticket]) -> None:
+            try:
+                stored = database.store(application, some, count_only)
+            except database.refused as error:
+                if len(some) > 1:
+                    # One of them would keep the others from the database for ever.
+                    for ticket in some:
+                        store([ticket])
+                else:
+                    outcomes[set_aside(directory, some[0].ticket_id, error, check, now())] += 1
+                return
+            outcomes.update(stored)
+            for ticket in some:
+                # Another collector may have been faster.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(ticket.ticket_id, dir_fd=directory)
+
         def flush() -> None:
             if check:
                 outcomes["collected"] += len(batch)
             elif batch:
-                outcomes.update(database.store(application, batch, count_only))
-                for ticket in batch:
-                    # Another collector may have been faster.
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(ticket.ticket_id, dir_fd=directory)
+                store(batch)
             batch.clear()
 
         for name in names_of(directory):
@@ -745,12 +835,16 @@ def collect(
                 ticket = parse(name, content, application, server, written)
             except FileNotFoundError:
                 continue
-            except (NotATicket, OSError, RecursionError, MemoryError) as error:
+            except (OSError, MemoryError):
+                # The host's trouble, not the file's: it may well be a ticket.
+                outcomes["left"] += 1
+                continue
+            except (NotATicket, RecursionError) as error:
                 outcomes[set_aside(directory, name, error, check, now())] += 1
                 continue
             batch.append(ticket)
             size += ticket.size
-            if len(batch) >= BATCH_TICKETS or size >= BATCH_BYTES:
+            if len(batch) >= BATCH_TICKETS or size >= BATCH_CHARACTERS:
                 flush()
                 size = 0
         flush()
@@ -770,10 +864,11 @@ def read_file(directory: int, name: str) -> tuple[bytes, float]:
     try:
         # Without O_NONBLOCK, opening a FIFO waits for a writer.
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
-        raise
     except OSError as error:
-        raise NotATicket(f"it cannot be opened as a file: {error.strerror}") from None
+        # A link, a socket, or not for web2py's user.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES):
+            raise NotATicket(f"it cannot be opened as a file: {error.strerror}") from None
+        raise
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
@@ -794,30 +889,51 @@ def set_aside(directory: int, name: str, error: Exception, check: bool, now: flo
     """Put what is no ticket where no collector looks, with the reason beside it; say what has been done."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return "left"
-    # What is not named like a ticket was put there by somebody else. What is new may still be written.
-    if stat.S_ISDIR(found.st_mode) or not NAME.fullmatch(name) or now - found.st_mtime < QUIET_SECONDS:
+    # What is not named like a ticket was put there by somebody else. What is new may still be written; a clock may be
+    # ahead, but not for a day.
+    if stat.S_ISDIR(found.st_mode) or not NAME.fullmatch(name) or -86400 < now - found.st_mtime < QUIET_SECONDS:
         return "left"
     if check:
         return "quarantined"
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(QUARANTINE, 0o700, dir_fd=directory)
-    quarantine = os.open(QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(name, name, src_dir_fd=directory, dst_dir_fd=quarantine)
-        reason = os.open(
-            f"{name}.reason",
-            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
-            0o600,
-            dir_fd=quarantine,
-        )
-        with open(reason, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{type(error).__name__}: {error}\n")
-    finally:
-        os.close(quarantine)
+    with contextlib.ExitStack() as stack:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(QUARANTINE, 0o700, dir_fd=directory)
+        except OSError:
+            return "left"
+        quarantine = os.open(QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        stack.callback(os.close, quarantine)
+        reason = ""
+        try:
+            # First: what is in quarantine has one. It may be there of a collector that was killed.
+            with contextlib.suppress(FileExistsError):
+                reason = write_reason(quarantine, name, error)
+            # admin reads what is named like a ticket in folders below `errors`, too.
+            os.rename(name, f"{name}.quarantined", src_dir_fd=directory, dst_dir_fd=quarantine)
+        except OSError:
+            # A full disk, a folder of that name, or another collector was faster. It does not end this one.
+            if reason:
+                with contextlib.suppress(OSError):
+                    os.unlink(reason, dir_fd=quarantine)
+            return "left"
     return "quarantined"
+
+
+def write_reason(quarantine: int, name: str, error: Exception) -> str:
+    """Return the name of the new file; nothing of that name is written into, whatever it is."""
+    reason = f"{name}.reason"
+    file = os.open(
+        reason, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=quarantine
+    )
+    try:
+        with open(file, "w", encoding="utf-8", errors="backslashreplace") as opened:
+            opened.write(f"{type(error).__name__}: {error}\n")
+    except OSError:
+        os.unlink(reason, dir_fd=quarantine)
+        raise
+    return reason
 
 
 @dataclass(frozen=True)
@@ -892,7 +1008,7 @@ def collect_all(found: Iterable[Site], check: bool = False) -> tuple[dict[str, d
     failed: dict[str, str] = {}
     for site in found:
         try:
-            with connect(site.database) as database:
+            with contextlib.nullcontext() if check else connect(site.database) as database:
                 outcomes = collect(site.errors, site.application, database, count_only=site.count_only, check=check)
             done[site.application] = dict(outcomes)
         except Exception as error:
@@ -900,13 +1016,18 @@ def collect_all(found: Iterable[Site], check: bool = False) -> tuple[dict[str, d
     return done, failed
 
 
-def outcomes(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What several web hosts have collected, for the report."""
+def outcomes(results: Mapping[str, Mapping[str, Any]], hosts: Iterable[str] = ()) -> dict[str, Any]:
+    """What web hosts have collected, for the report: the module's result of each, and the names of all."""
     quarantined: Counter[str] = Counter()
-    failed: dict[str, str] = {}
-    for result in results:
+    failed: list[dict[str, str]] = []
+    for host in sorted({*results, *hosts}):
+        result = results.get(host, {})
         for name, numbers in result.get("applications", {}).items():
             quarantined[name] += numbers.get("quarantined", 0)
-        failed.update(result.get("errors", {}))
+        errors = result.get("errors")
+        if errors is None:
+            # Not reached, or the module did not get as far as that.
+            errors = {"": str(result.get("msg") or "the host was not reached")}
+        failed += [{"server": host, "application": name, "error": errors[name]} for name in sorted(errors)]
     generated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return {"generated": generated, "quarantined": dict(+quarantined), "failed": failed}

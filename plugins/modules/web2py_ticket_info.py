@@ -109,8 +109,7 @@ def main():
         )
 
     def read():
-        with tickets.connect(found[0].database) as database:
-            database.prepare(found[0].application)
+        with tickets.connect(found[0].database, reading=True) as database:
             return tickets.report(database, module.params["applications"], since)
 
     try:

@@ -33,7 +33,8 @@ options:
     default: /var/lib/web2py/data
 attributes:
   check_mode:
-    description: Says what would be collected; the database is not asked.
+    description:
+      - Says what would be collected. The database is not asked, so what is in it already counts as V(collected).
     support: full
   diff_mode:
     description: There is nothing to show; tickets may hold what nobody should see.

@@ -26,7 +26,7 @@ UNITS = {
 LONGEST_TEXT = 20_000
 CHART_WIDTH, CHART_HEIGHT = 900, 200
 # Told apart without colour by their patterns' order in each bar, the legend, and the titles.
-COLOURS = ("#2f5d8c", "#b3541e", "#3f7d4e", "#7a4e8a", "#8a6d1f", "#a23b52", "#3b7f86", "#666b73")
+COLOURS = ("#3d74ad", "#b3541e", "#3f7d4e", "#9562a6", "#8a6d1f", "#c04a66", "#3b7f86", "#666b73")
 
 
 def _hash(text: str) -> str:
@@ -129,7 +129,7 @@ def html(report: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.globals.update(cut=_cut, number=_number, moment=_moment)
     return environment.from_string(template).render(
-        report={"since": None, "quarantined": {}, "failed": {}, **report},
+        report={"since": None, "quarantined": {}, "failed": [], **report},
         chart=chart(report["timeline"], report["applications"]) if report["total"] else None,
         style=Markup(style),  # noqa: S704 (ours)
         script=Markup(script),  # noqa: S704 (ours)

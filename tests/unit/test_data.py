@@ -203,6 +203,16 @@ class TestErrors:
         (error,) = data.data_errors([{"name": "shop", "cache": "memcached"}], {}, [])
         assert "'shop'" in error and "web2py_cache_servers" in error
 
+    def test_several_web_hosts_share_no_sqlite_file(self):
+        applications = [{"name": "shop", "tickets": "database"}]
+        assert (
+            data.data_errors(applications, {}, [], web_hosts=["www1"]) == data.data_errors(applications, {}, []) == []
+        )
+        assert data.data_errors(applications, SERVER, [], web_hosts=["www1", "www2"]) == []
+        assert data.data_errors([{"name": "shop", "tickets": "files"}], {}, [], web_hosts=["www1", "www2"]) == []
+        (error,) = data.data_errors(applications, {}, [], web_hosts=["www1", "www2"])
+        assert "'shop'" in error and "www1, www2" in error and "web2py_database" in error
+
     def test_two_applications_with_one_database(self):
         applications = [{"name": "shop", "database": {}}, {"name": "wiki", "database": {"name": "shop"}}]
         (error,) = data.data_errors(applications, SERVER, [])

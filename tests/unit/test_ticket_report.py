@@ -7,6 +7,7 @@ import datetime
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from ansible_collections.web2py.deployment.plugins.plugin_utils import ticket_report
@@ -81,12 +82,16 @@ def report(**changes) -> dict:
     }
 
 
+FAILED = {"server": "www3", "application": "intranet", "error": "OperationalError: away"}
+
+
 def test_its_numbers_are_those_of_the_report():
-    page = Page(ticket_report.html(report(quarantined={"shop": 2}, failed={"intranet": "OperationalError: away"})))
+    page = Page(ticket_report.html(report(quarantined={"shop": 2}, failed=[FAILED])))
     assert page.values("data-total") == ["3"]
     assert page.values("data-server") == ["www1", "www2"]
     assert [one["data-count"] for _, one in page.tags if "data-fingerprint" in one] == ["3"]
     assert page.values("data-quarantined") == ["2"] and page.values("data-failed") == ["intranet"]
+    assert page.values("data-host") == ["www3"] and "www3, intranet could not" in page.text
     assert "OperationalError: away" in page.text
     assert "2026-11-23 10:00" in page.text
 
@@ -114,7 +119,9 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_visitors_wrote_stays_text(text):
     texts = dict.fromkeys(("error_type", "message", "layer", "traceback", "ticket_id"), text)
-    hostile = report(problems=[problem(servers={text: 3}, **texts)], servers={text: 3}, failed={"shop": text})
+    hostile = report(
+        problems=[problem(servers={text: 3}, **texts)], servers={text: 3}, failed=[dict.fromkeys(FAILED, text)]
+    )
     content = ticket_report.html(hostile)
     content.encode()
     page = Page(content)
@@ -149,6 +156,23 @@ def test_the_bars_hold_every_ticket_and_stay_in_the_chart(days, unit):
     assert sum(bar["count"] for bar in found["bars"]) == sum(bucket["count"] for bucket in timeline)
     assert all(bar["y"] >= 9.9 and 52 <= bar["x"] <= found["width"] + 52 for bar in found["bars"])
     assert len({bar["x"] for bar in found["bars"]}) <= ticket_report.MOST_BARS
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_the_bars_stand_out_in_light_and_dark():
+    """WCAG 2.2, 1.4.11: three to one, against what is beside them."""
+    style = Path(ticket_report.__file__).with_suffix(".css").read_text()
+    papers = re.findall(r"--paper: (#[0-9a-f]{6})", style)
+    assert len(papers) == 2
+    for colour in ticket_report.COLOURS:
+        for paper in papers:
+            low, high = sorted((luminance(colour), luminance(paper)))
+            assert (high + 0.05) / (low + 0.05) >= 3, (colour, paper)
 
 
 def test_thousands_of_problems_take_seconds():

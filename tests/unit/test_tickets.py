@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import pickle
+import re
 import sqlite3
 import time
 import uuid
@@ -26,7 +28,7 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text() | st.integers(), inner, max_size=5)
+        | st.dictionaries(st.text() | st.integers(1 - 2**31, 2**31 - 1), inner, max_size=5)
     ),
     max_leaves=20,
 )
@@ -86,6 +88,103 @@ def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
 def test_what_is_refused_has_a_reason(data, said):
     with pytest.raises(tickets.NotATicket, match=said):
         tickets.read_pickle(data)
+
+
+ORDINARY = {"layer": "l", "code": "c", "output": "o", "traceback": "t"}
+
+
+def ticket_with(snapshot: bytes) -> bytes:
+    """A ticket that is whole but for the operations that make its snapshot."""
+    return pickle.dumps(ORDINARY, 2)[:-1] + b"X\x08\0\0\0snapshot" + snapshot + b"s."
+
+
+XML_CALL = b"cgluon.html\nXML_unpickle\n"
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "said"),
+    [
+        (b"}X\x01\0\0\0x](as", "part of its operations"),
+        (b"}X\x01\0\0\0x" + XML_CALL + b"s", "part of its operations"),
+        (b"}" + b"G" + b"\x3f" * 8 + b"Ns", "other keys"),
+        (b"}\x8a\x05\0\0\0\x80\0Ns", "other keys"),
+        (b"}C\x01xNs", "other keys"),
+        (b"}X\x01\0\0\0x" + b"](" + b"]" * 200_000 + b"es", "200000 operations"),
+        (
+            b"}X\x01\0\0\0x" + XML_CALL + b"q\x64X\x10\x27\0\0" + b"x" * 10_000 + b"q\x65\x85R0]("
+            b"" + b"h\x64h\x65\x85R" * 3000 + b"es",
+            "more text than there is in the file",
+        ),
+        (
+            b"}X\x01\0\0\0xX\x20\x4e\0\0" + "ü".encode() * 10_000 + b"q\x650](" + b"h\x65" * 3000 + b"es",
+            "characters",
+        ),
+        (b"}X\x01\0\0\0x" + b"]" * 5000 + b"a" * 4999 + b"s", "too many levels"),
+        (b"}X\x01\0\0\0xN" + b"\x85" * 5000 + b"s", "too many levels"),
+        (b"}X\x01\0\0\0xX\x00\x00\x10\x00" + b"\0" * (1 << 20) + b"s", "as text it would have 6"),
+    ],
+)
+def test_a_ticket_that_is_one_but_for_its_snapshot_is_refused(snapshot, said):
+    assert tickets.parse(name(), ticket_with(b"}X\x01\0\0\0x" + XML_CALL + b"X\x01\0\0\0y\x85Rs"), "shop", "www1", 0)
+    with pytest.raises(tickets.NotATicket, match=said):
+        tickets.parse(name(), ticket_with(snapshot), "shop", "www1", 0)
+
+
+def test_numbers_that_share_one_hash_take_no_time():
+    keys = b"".join(b"\x8a\x0b" + (number * (2**61 - 1)).to_bytes(11, "little") + b"N" for number in range(1, 60_000))
+    started = time.process_time()
+    with pytest.raises(tickets.NotATicket, match="other keys"):
+        tickets.parse(name(), ticket_with(b"}(" + keys + b"u"), "shop", "www1", 0)
+    assert time.process_time() - started < 2
+
+
+def test_the_ticket_of_an_endless_recursion_is_one():
+    """Such as web2py makes: a thousand frames, each with ten lines of code and its variables."""
+    frames = [
+        {
+            "file": f"{HERE} "[:-1],
+            "func": "endless",
+            "call": f"({number}, text={'x' * 30})",
+            "lnum": 7,
+            "lines": {line: f"    some_variable = some_function({number}, {line})" for line in range(2, 12)},
+            "dump": {"text": f"'{'x' * 30}{number}'", "number": str(number), "other": f"[{number}]"},
+        }
+        for number in range(1000)
+    ]
+    content = pickle.dumps({**report(), "snapshot": {"frames": frames}})
+    assert len(content) > 600_000
+    assert tickets.parse(name(), content, "shop", "www1", 0).data.count("some_function") == 10_000
+
+
+@pytest.mark.parametrize(
+    "content", ["a" * 1_500_000, "\0" * 1_000_000, "☃" * 450_000, "\N{GRINNING FACE}" + "\0" * 1_000_000]
+)
+@pytest.mark.parametrize("place", ["traceback", "snapshot"])
+def test_the_largest_texts_take_little_memory(content, place):
+    import tracemalloc
+
+    data = pickle.dumps({**report(), place: content if place == "traceback" else {"x": content}})
+    assert len(data) <= tickets.LARGEST
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(tickets.NotATicket):
+            tickets.parse(name(), data, "shop", "www1", 0)
+        assert tracemalloc.get_traced_memory()[1] < 45 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("written", [253402300800, 1e18, -1e18, float(2**62)])
+def test_a_time_that_no_calendar_has_is_none(written):
+    with pytest.raises(tickets.NotATicket, match="year"):
+        tickets.parse(name(), pickle.dumps(report()), "shop", "www1", written)
+
+
+def test_a_name_fits_into_its_column():
+    longest = "x" * 43 + name()[len("2001_db8__1") :]
+    assert len(longest) == 100 and tickets.NAME.fullmatch(longest)
+    assert not tickets.NAME.fullmatch("x" + longest)
+    assert not tickets.NAME.fullmatch("ä" + longest[1:])
 
 
 def test_one_value_in_many_places_is_not_written_out():
@@ -295,6 +394,17 @@ def test_duplicates_may_be_counted_only(folder, database):
     assert rows(database, "SELECT count(*) FROM web2py_ticket_shop") == [(2,)]
 
 
+def test_where_the_whole_one_was_deleted_another_is_kept(folder, database):
+    put(folder)
+    collect(folder, database, count_only=True)
+    put(folder)
+    collect(folder, database, count_only=True)
+    database.connection.execute("DELETE FROM ticket WHERE traceback IS NOT NULL")
+    put(folder)
+    assert collect(folder, database, count_only=True) == {"collected": 1}
+    assert rows(database, "SELECT count(*), count(traceback) FROM ticket") == [(2, 1)]
+
+
 def test_check_mode_says_the_same_and_changes_nothing(folder, database):
     put(folder)
     put_aside(folder, b"cos\nsystem\n(tR.")
@@ -314,7 +424,7 @@ def test_what_is_no_ticket_goes_aside_with_the_reason_or_stays(folder, database)
     assert (aside / f"{odd.name}.reason").read_text() == "NotATicket: the pickle of something else than a ticket\n"
     os.utime(other, (1, 1))
     assert collect(folder, database) == {"quarantined": 1, "left": 1}
-    assert (aside / other.name).read_bytes() == whole[:-20]
+    assert (aside / f"{other.name}.quarantined").read_bytes() == whole[:-20]
     assert rows(database, "SELECT count(*) FROM ticket") == [(0,)]
 
 
@@ -325,6 +435,164 @@ def test_a_quarantine_that_is_a_link_is_not_followed(folder, database, tmp_path)
     with pytest.raises(OSError, match="quarantine"):
         collect(folder, database)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_admin_reads_nothing_that_is_in_quarantine(folder, database):
+    """Its page of errors walks through folders below `errors`, and takes what has such a name."""
+    odd = folder / f"192.0.2.1.2026-11-24.10-00-00.{uuid.uuid4()}"
+    odd.write_bytes(pickle.dumps(["layer"]))
+    os.utime(odd, (1, 1))
+    assert re.match(r"^[a-fA-F0-9.\-]+$", odd.name)
+    collect(folder, database)
+    found = [file.name for file in (folder / "quarantine").iterdir()]
+    assert len(found) == 2 and not any(re.match(r"^[a-fA-F0-9.\-]+$", called) for called in found)
+
+
+def test_what_is_in_the_way_in_quarantine_stops_nobody(folder, database, monkeypatch):
+    aside = folder / "quarantine"
+    aside.mkdir()
+    blocked, piped, full = (put_aside(folder, b"N.") for _ in range(3))
+    (aside / f"{blocked.name}.quarantined").mkdir()
+    os.mkfifo(aside / f"{piped.name}.reason")
+    write_reason = tickets.write_reason
+
+    def on_a_full_disk(quarantine, called, error):
+        if called == full.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_reason(quarantine, called, error)
+
+    monkeypatch.setattr(tickets, "write_reason", on_a_full_disk)
+    put(folder)
+    assert collect(folder, database) == {"collected": 1, "left": 2, "quarantined": 1}
+    assert sorted(file.name for file in aside.iterdir()) == sorted(
+        [f"{blocked.name}.quarantined", f"{piped.name}.reason", f"{piped.name}.quarantined"]
+    )
+
+
+def test_a_reason_is_a_new_file(folder):
+    quarantine = os.open(folder, os.O_RDONLY)
+    os.symlink("/dev/full", folder / "full.reason")
+    try:
+        with pytest.raises(FileExistsError):
+            tickets.write_reason(quarantine, "full", ValueError("x"))
+        assert tickets.write_reason(quarantine, "other", ValueError("x\ud800")) == "other.reason"
+    finally:
+        os.close(quarantine)
+    assert (folder / "other.reason").read_text() == "ValueError: x\\ud800\n"
+
+
+@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_trouble_of_the_host_sets_no_ticket_aside(folder, database, monkeypatch, trouble):
+    file = put_aside(folder, pickle.dumps(report()))
+    opened = os.open
+
+    def open_(path, *arguments, **options):
+        if path == file.name:
+            raise OSError(trouble, os.strerror(trouble))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    assert collect(folder, database) == {"left": 1}
+    monkeypatch.undo()
+    monkeypatch.setattr(tickets, "read_pickle", lambda _content: (_ for _ in ()).throw(MemoryError))
+    assert collect(folder, database) == {"left": 1}
+    monkeypatch.undo()
+    assert collect(folder, database) == {"collected": 1}
+
+
+def test_one_that_the_database_refuses_does_not_keep_the_others_out(folder, database):
+    database.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 20_000)
+    put(folder)
+    put(folder)
+    refused = put_aside(folder, pickle.dumps({**report(), "code": "x" * 30_000}))
+    assert collect(folder, database) == {"collected": 2, "quarantined": 1}
+    assert (folder / "quarantine" / f"{refused.name}.reason").read_text().startswith("DataError: ")
+    assert rows(database, "SELECT count(*) FROM ticket") == [(2,)]
+
+
+def test_a_file_of_the_far_future_does_not_stay_for_ever(folder, database):
+    file = folder / name()
+    file.write_bytes(pickle.dumps(report()))
+    os.utime(file, (2**33, 2**33))
+    assert collect(folder, database) == {"collected": 1}
+    file.write_bytes(b"N.")
+    os.utime(file, (2**33, 2**33))
+    assert collect(folder, database) == {"quarantined": 1}
+
+
+def site_with(database: dict, folder) -> tickets.Site:
+    return tickets.Site("shop", str(folder), database, False)
+
+
+@pytest.mark.parametrize("there", [{"sqlite": "new.sqlite"}, {"host": "no.such.host.invalid"}])
+def test_check_mode_asks_no_database(folder, tmp_path, monkeypatch, there):
+    monkeypatch.chdir(tmp_path)
+    put(folder)
+    assert tickets.collect_all([site_with(there, folder)], check=True) == ({"shop": {"collected": 1}}, {})
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_who_reads_makes_neither_a_file_nor_a_table(tmp_path, folder):
+    path = tmp_path / "tickets.sqlite"
+    with tickets.connect({"sqlite": str(path)}, reading=True) as database:
+        assert tickets.report(database)["total"] == 0
+    assert not path.exists()
+    with tickets.connect({"sqlite": str(path)}) as database:
+        assert tickets.report(database)["problems"] == []
+        assert rows(database, "SELECT name FROM sqlite_master") == []
+        put(folder)
+        collect(folder, database)
+    with tickets.connect({"sqlite": str(path)}, reading=True) as database:
+        assert tickets.report(database)["total"] == 1
+
+
+def test_what_comes_while_a_report_is_read_is_not_in_it(folder, tmp_path, monkeypatch):
+    path = str(tmp_path / "tickets.sqlite")
+    put(folder)
+    with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
+        collect(folder, database)
+        tables = database.tables
+
+        def and_meanwhile(cursor):
+            found = tables(cursor)
+            put(folder, SAME.replace("ValueError", "KeyError"))
+            collect(folder, other)
+            return found
+
+        monkeypatch.setattr(database, "tables", and_meanwhile)
+        found = tickets.report(database)
+        monkeypatch.undo()
+        assert (found["total"], len(found["problems"]), len(found["timeline"])) == (1, 1, 1)
+        assert tickets.report(database)["total"] == 2
+
+
+def test_nobody_waits_for_tables_that_are_there(folder, tmp_path):
+    path = str(tmp_path / "tickets.sqlite")
+    with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
+        database.prepare("shop")
+        other.connection.execute("PRAGMA busy_timeout = 0")
+        with database.transaction("tickets of shop"):
+            other.prepare("shop")
+            assert tickets.report(other)["total"] == 0
+
+
+def test_failures_have_the_name_of_their_host():
+    found = tickets.outcomes(
+        {
+            "www1": {"applications": {"shop": {"quarantined": 2}}, "errors": {"wiki": "away"}},
+            "www2": {"applications": {"shop": {"quarantined": 1}}, "errors": {"wiki": "full"}},
+            "www3": {"applications": {"shop": {"collected": 1}}, "errors": {}},
+            "www4": {"unreachable": True, "msg": "no route"},
+        },
+        ["www1", "www2", "www3", "www4", "www5"],
+    )
+    assert found["quarantined"] == {"shop": 3}
+    assert [tuple(one.values()) for one in found["failed"]] == [
+        ("www1", "wiki", "away"),
+        ("www2", "wiki", "full"),
+        ("www4", "", "no route"),
+        ("www5", "", "the host was not reached"),
+    ]
 
 
 def test_the_report_counts_what_is_there(folder, database):

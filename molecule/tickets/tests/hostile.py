@@ -30,17 +30,36 @@ def text(value):
 
 
 def nested(levels):
-    return b"(" * 0 + b"]" * levels + b"a" * (levels - 1) + b"."
+    return b"]" * levels + b"a" * (levels - 1)
 
 
 def laughs(levels):
-    """Lists of ten times the list before, and so on: short, and endless when written out."""
-    data = b"\x80\x04]\x94"
+    """A list of the same list ten times, which holds another one ten times, and so on: endless when written out."""
+    # Each is left on the stack alone.
+    data = b"]q\x000"
     for level in range(levels):
-        data += b"](" + b"h" + bytes([level]) * 1 + b"".join(b"h" + bytes([level]) for _ in range(9)) + b"e\x94"
-    return data + b"."
+        data += b"](" + (b"h" + bytes([level])) * 10 + b"eq" + bytes([level + 1]) + b"0"
+    return data + b"h" + bytes([levels])
 
 
+def value(size, data):
+    """A text by its length and bytes."""
+    return b"X" + struct.pack("<I", size) + data
+
+
+def with_snapshot(value_):
+    """A ticket, but for one value in its snapshot."""
+    parts = {name: name for name in ("layer", "code", "output", "traceback")}
+    snapshot = b"}" + value(1, b"x") + value_ + b"s"
+    return pickle.dumps(parts, 2)[:-1] + value(8, b"snapshot") + snapshot + b"s."
+
+
+def with_keys(keys):
+    """The same with the keys of a dict."""
+    return with_snapshot(b"}(" + b"".join(key + b"N" for key in keys) + b"u")
+
+
+XML = b"cgluon.html\nXML_unpickle\n"
 ticket = {"layer": "l", "code": "c", "output": "o", "traceback": "t", "snapshot": {}}
 whole = pickle.dumps(ticket)
 CORPUS = {
@@ -83,12 +102,34 @@ CORPUS = {
     "a number of a million digits": b"L" + b"9" * 1_000_000 + b"L\n.",
     "a memo of 2**32": b"\x80\x02Nr\xff\xff\xff\xff.",
     "a memo of many digits": b"Np" + b"9" * 100_000 + b"\n.",
-    "deep lists": nested(500_000),
+    "deep lists": nested(500_000) + b".",
     "deep tuples": b"\x80\x02N" + b"\x85" * 500_000 + b".",
-    "ten lists in ten lists": laughs(12),
-    "in a ticket, ten lists in ten lists": b"\x80\x04}(Xx"[:3] + laughs(12)[2:],
+    "ten lists in ten lists": laughs(12) + b".",
     "a list in itself": b"\x80\x04]\x94h\x00a.",
-    "a dict with deep keys": b"\x80\x04}" + b"N" + b"\x94h\x00h\x00\x86\x94" * 1 + b"Ns.",
+    "in a ticket, deep lists": with_snapshot(nested(80_000)),
+    "in a ticket, deep tuples": with_snapshot(b"N" + b"\x85" * 150_000),
+    "in a ticket, deep dicts": with_snapshot((b"}" + value(1, b"y")) * 40_000 + b"N" + b"s" * 40_000),
+    "in a ticket, ten lists in ten lists": with_snapshot(laughs(12)),
+    "in a ticket, a list in itself": with_snapshot(b"]q\x64h\x64a"),
+    # Each a pair of the one before: hashing it takes 2**40 steps.
+    "in a ticket, deep keys": with_keys([b"Nq\x64" + b"0h\x64h\x64\x86q\x64" * 40]),
+    "in a ticket, keys of one hash": with_keys(
+        b"\x8a\x0b" + (number * (2**61 - 1)).to_bytes(11, "little") for number in range(1, 60_000)
+    ),
+    "in a ticket, half a million lists": with_snapshot(b"](" + b"]" * 500_000 + b"e"),
+    "in a ticket, lists that are remembered": with_snapshot(b"](" + b"]\x94" * 400_000 + b"e"),
+    "in a ticket, a helper of one text many times": with_snapshot(
+        XML + b"q\x64" + value(30_000, b"x" * 30_000) + b"q\x65\x85R0](" + b"h\x64h\x65\x85R" * 30_000 + b"e"
+    ),
+    "in a ticket, one text many times": with_snapshot(
+        value(20_000, "ü".encode() * 10_000) + b"q\x650](" + b"h\x65" * 60_000 + b"e"
+    ),
+    "in a ticket, NUL and nothing else": with_snapshot(value(1_500_000, b"\0" * 1_500_000)),
+    "in a ticket, bytes": with_snapshot(b"B" + struct.pack("<I", 1_500_000) + b"\xff" * 1_500_000),
+    "in a ticket, a mark": with_snapshot(b"](a"),
+    "in a ticket, the bare helper": with_snapshot(XML),
+    "a traceback of NUL": pickle.dumps({**ticket, "traceback": "\N{GRINNING FACE}" + "\0" * 1_500_000}),
+    "a ticket of 7 MiB": pickle.dumps({**ticket, "traceback": "\0" * (7 << 20)}),
     "marks": b"(" * 1_000_000 + b".",
     "pops": b"0" * 1000 + b".",
     "reduce of nothing": b"R.",
@@ -122,6 +163,9 @@ with open(path(), "wb") as file:
 with open(path(), "wb") as file:
     file.write(whole)
     os.link(file.name, path())
+# Whole, with a name that no column of web2py's takes: it stays.
+with open(os.path.join(folder, "x" * 40 + os.path.basename(path())), "wb") as file:
+    file.write(whole)
 # Whole, but not readable for its own reader.
 with open(path(), "wb") as file:
     file.write(whole)
