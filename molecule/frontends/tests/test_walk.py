@@ -121,6 +121,15 @@ BAD_INPUT = {
         {"web2py_frontend": "apache_proxy", "apache_proxy_shared_host": True},
         ["apache_proxy_shared_host", "web2py_administration: disabled"],
     ),
+    "administration through Apache on a shared host, asked for in the instance alone": (
+        {
+            "web2py_frontend": "apache_proxy",
+            "apache_proxy_shared_host": True,
+            "web2py_administration": "disabled",
+            "web2py_daemon_instances": [{"name": "public", "socket": True, "administration_through_proxy": True}],
+        },
+        ["web2py_daemon_instances", "public", "administration_through_proxy"],
+    ),
     "a proxy without its instance": (
         {"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "other", "port": 8000}]},
         ["apache_proxy_instance", "socket: true"],
