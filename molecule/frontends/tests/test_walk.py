@@ -109,6 +109,10 @@ BAD_INPUT = {
         {"web2py_daemon_instances": [{"name": "extra", "address": "127.0.0.1", "port": 80}]},
         ["extra", "80"],
     ),
+    "an instance on a port that the front end will have": (
+        {"web2py_http_port": 8080, "web2py_daemon_instances": [{"name": "extra", "port": 8080}]},
+        ["extra", "8080 is web2py_http_port"],
+    ),
     "administration on a plain public listener": (
         {
             "web2py_daemon_instances": [
