@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 from browser import NAME, PROBE, load, play, wait_for
 
@@ -25,6 +26,26 @@ def test_a_faulty_configuration_is_not_loaded(site):
     finally:
         site.run(rf"sed -i '/^no\.such/d' {SITE_FILE}")
     site.run("systemctl reload lighttpd")
+
+
+def test_a_reload_with_a_certificate_in_a_folder_of_root_s_alone(site):
+    """As Certbot has them."""
+    folder = "/etc/ssl/tls_certificate"
+    main_process = "systemctl show --property MainPID lighttpd"
+    mode, before = site.run(f"stat -c %a {folder}").strip(), site.run(main_process)
+    site.run(f"chmod 0700 {folder}")
+    try:
+        with socket.create_connection((site.address, 80), timeout=30) as kept:
+            kept.sendall(f"GET /healthz HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+            assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+            site.run("systemctl reload lighttpd")
+            # What was open is closed when the files have been read again.
+            wait_for(lambda: kept.recv(65536) == b"")
+        site.wait(10)
+        assert site.ask("/welcome", "https").is_web2py_page()
+        assert site.run(main_process) == before, "it was not started anew"
+    finally:
+        site.run(f"chmod {mode} {folder}")
 
 
 def test_logs_are_rotated_and_written_on(site, host):
