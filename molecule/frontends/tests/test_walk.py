@@ -11,10 +11,11 @@ from browser import FRONT_ENDS, NAME, PROBE, Site, machines, play, site_of
 
 # What no other front end may leave behind, as regular expressions on the lines of `traces()`.
 BELONGS_TO = {
-    "apache_wsgi": r"apache2-lossless-reload|wsgi\.(load|conf)|apache_wsgi\.conf|\(wsgi:|apache2\.service\.d",
+    "apache_wsgi": r"apache2-lossless-reload|wsgi\.(load|conf)|apache_wsgi\.conf|\(wsgi:",
     "apache_proxy": r"apache_proxy\.conf|gunicorn|web2py@|/run/web2py/|web2py-daemon|/etc/web2py/daemon",
     "lighttpd_fcgi": r"lighttpd|uwsgi|web2py-fcgi",
 }
+# The service's drop-in among it: both front ends with Apache have one.
 APACHE = r"htcacheclean|apache2\.service|/usr/sbin/apache2|sites-enabled/web2py|/etc/apache2/web2py"
 TRACES = r"""
 systemctl list-unit-files --no-legend --state=enabled,enabled-runtime,linked | awk '{print "enabled " $1}'
