@@ -12,7 +12,7 @@ from browser import FRONT_ENDS, NAME, PROBE, Site, machines, play, site_of
 # What no other front end may leave behind, as regular expressions on the lines of `traces()`.
 BELONGS_TO = {
     "apache_wsgi": r"apache2-lossless-reload|wsgi\.(load|conf)|apache_wsgi\.conf|\(wsgi:",
-    "apache_proxy": r"apache_proxy\.conf|gunicorn|web2py@|/run/web2py/|web2py-daemon|/etc/web2py/daemon",
+    "apache_proxy": r"apache_proxy\.conf|gunicorn|web2py@|web2py-retry|/run/web2py/|web2py-daemon|/etc/web2py/daemon",
     "lighttpd_fcgi": r"lighttpd|uwsgi|web2py-fcgi",
 }
 # The service's drop-in among it: both front ends with Apache have one.
