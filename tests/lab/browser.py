@@ -275,6 +275,7 @@ def load(
     during: Callable[[], object],
     seconds: float = 0,
     after: int = 1,
+    scheme: str = "http",
 ) -> Answers:
     """Keep this many requests in flight (to each site) during `during()`; count the answers and the errors by kind.
 
@@ -290,7 +291,7 @@ def load(
             began = time.time()
             outcome: int | str
             try:
-                outcome = site.fresh().ask(path).status
+                outcome = site.fresh().ask(path, scheme).status
             except (OSError, http.client.HTTPException) as error:
                 outcome = type(error).__name__
             results[outcome] += 1

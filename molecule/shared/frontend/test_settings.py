@@ -1,25 +1,38 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Settings of the site that are off by default, the same behind every front end; one run of the playbook for all."""
+"""Settings of the site that are off by default, the same behind every front end; one run of the playbook for all.
+
+The web2py of each machine replaces its processes after few requests, and an administrator has an instance of the daemon
+beside the front end (docs/administration.md).
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import shlex
 
 import pytest
 import testinfra
-from browser import NAME, PROBE, machines, play, site_of
+from browser import NAME, PROBE, load, machines, play, site_of, wait_for
 
 QUOTED = '{"report_to": "default", "fraction": "50%", "path": "a\\b"}'
+PASSWORD = "right horse admin"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def deployed():
+    front_end = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]).name
     # Visitors of the test come from one address, as if they were a balancer.
     sites = [site_of(name, testinfra.get_host(f"docker://{name}")) for name in machines()]
     seen = {site.ask(f"{PROBE}/request_info").json()["client"] for site in sites}
+    admin = {"name": "admin", "port": 8001, "administration": True, "password": PASSWORD}
+    public = {"name": "public", "socket": True, "administration_through_proxy": True, "limits": {"requests": 40}}
     run = play(
         variables={
+            "web2py_daemon_instances": [admin, *([public] if front_end == "apache_proxy" else [])],
+            "apache_wsgi_maximum_requests": 40,
+            "lighttpd_fcgi_maximum_requests": 20,
             "web2py_redirect_to_https": True,
             "web2py_hsts_max_age": 300,
             "web2py_health_path": "/alive.txt",
@@ -30,6 +43,9 @@ def deployed():
     assert run.status == 0, run.output
     yield
     assert play().status == 0
+    for site in sites:
+        assert ":8001 " not in site.run("ss -Hltn")
+        assert site.run("ls /var/lib/web2py/instances/* 2>/dev/null || true") == ""
 
 
 def test_everything_over_http_is_redirected_but_the_health(site):
@@ -80,3 +96,32 @@ def test_nobody_else_is_believed(site):
         )
     )
     assert (seen["client"], seen["is_https"], seen["port"]) == (site.address, True, "443")
+
+
+def test_processes_are_replaced_after_some_requests_and_none_is_lost(site):
+    before = site.workers(web2py=True)
+    assert before
+
+    def some_are_replaced() -> None:
+        wait_for(lambda: len(before - site.workers(web2py=True)) >= 2, 60, "two other processes")
+
+    results = load(site, f"{PROBE}/echo/1", 8, some_are_replaced, seconds=1, scheme="https")
+    assert set(results) == {200}
+
+
+def test_the_administrator_s_instance_beside_the_front_end(site, host):
+    """From the host itself, as at the end of a tunnel; molecule/web2py_daemon opens a real one."""
+    jar = "/root/jar"
+    curl = f"curl --silent --show-error --noproxy '*' --cookie {jar} --cookie-jar {jar} http://127.0.0.1:8001/admin"
+    try:
+        assert b'type="password"' in host.run(f"{curl}/default/index").stdout_bytes
+        host.check_output(f"{curl}/default/index --data-urlencode 'password={PASSWORD}'")
+        assert "probe_2" in host.check_output(f"{curl}/default/site")
+    finally:
+        host.check_output(f"rm -f {jar}")
+    with pytest.raises(ConnectionRefusedError):
+        site.ask("/admin", port=8001)
+    # Its password opens nothing in public.
+    assert site.ask("/admin/default/index", "https").is_login_page()
+    refused = site.post("/admin/default/index", {"password": PASSWORD}, "https")
+    assert refused.status == 200 and b"invalid password" in refused.body

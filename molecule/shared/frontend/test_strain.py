@@ -493,8 +493,7 @@ class TestKilledProcesses:
                     f"date +%s.%N; kill -KILL {victim}; while grep -qs '^State:.[^ZX]' {files}; do :; done; date +%s.%N"
                 )
                 killed.extend(map(float, times.split()))
-                wait_for(whole, 5, "the service is whole again")
-                site.wait(5)
+                site.wait(5 - wait_for(whole, 5, "the service is whole again"))
 
             results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=4, after=2 * self.clients)
             assert killed[1] - killed[0] < 1
@@ -512,3 +511,12 @@ class TestKilledProcesses:
         workers = site.workers(web2py=False)
         # A server without workers answers itself.
         self.kill_each(site, [max(workers or {process.id for process in site.processes() if not process.web2py})])
+
+    def test_the_main_process_of_the_web_server(self, site):
+        """Apache holds its ports itself, so that there is a moment in which it refuses connections."""
+        [main] = [process.id for process in site.processes() if process.main and not process.web2py]
+        site.run(f"kill -KILL {main}")
+        # Its own unit's processes all end with it.
+        gone = wait_for(lambda: main not in {process.id for process in site.processes()}, 5, "a new main process")
+        site.wait(5 - gone)
+        assert site.fresh().ask("/welcome", "https").is_web2py_page()
