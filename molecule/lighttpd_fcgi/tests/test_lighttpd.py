@@ -87,7 +87,7 @@ def test_a_web2py_that_cannot_start_is_a_503_until_it_can(site):
     settings = "/etc/web2py/runtime.json"
     site.run(f"cp -p {settings} /root/runtime.json && echo '{{' > {settings}")
     try:
-        site.run("systemctl kill --kill-who=main --signal=KILL web2py-fcgi.service")
+        site.run("kill -KILL $(systemctl show --property MainPID --value web2py-fcgi.service)")
         # Far less than Lighttpd would wait for an answer.
         wait_for(lambda: site.fresh().ask("/welcome").status == 503, 60)
         answer = site.ask("/welcome")
