@@ -35,6 +35,10 @@ options:
     description: What C(systemctl list-sockets) says; the sockets of instances count as our own.
     type: string
     default: ""
+  frontend_ports:
+    description: The ports on which a front end of this host listens or will, by the names of their variables.
+    type: dictionary
+    default: {}
 """
 
 EXAMPLES = r"""

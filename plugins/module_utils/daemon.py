@@ -15,6 +15,15 @@ from . import site
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # systemd.resource-control(5): bytes, with a unit, or a share of the machine's memory.
 MEMORY = re.compile(r"[0-9]+[KMGT]?|[0-9]{1,3}%|infinity")
+# systemd.exec(5) ignores a limit of a process that it cannot read, such as 400MB, and has no shares here.
+PROCESS_MEMORY = re.compile(r"[1-9][0-9]*[KMGT]?|infinity")
+# What may be left out, but not left empty: `applications:` without a value would mean all of them.
+NOT_EMPTY = ("access_log", "applications", "limits", "socket", "timeouts", "tls", "trusted_proxies")
+# The smallest allowed number of each setting.
+TIMEOUTS = {"keep_alive": 1, "proxy_reuse": 1, "head": 1, "stall": 1, "request": 1, "graceful": 1}
+LIMITS = {"request_body": 0, "requests": 0, "connections": 1, "files": 1, "tasks": 1}
+# As in the role's argument specs.
+KEEP_ALIVE, PROXY_REUSE = 30, 5
 LISTENING = "0A"
 
 Listener = tuple[str, int]
@@ -101,6 +110,14 @@ def _administration_errors(instance: Mapping[str, Any]) -> list[str]:
     return errors
 
 
+def _number_errors(prefix: str, values: Mapping[str, Any], smallest: Mapping[str, int]) -> list[str]:
+    return [
+        f"{prefix}{key} is {values[key]!r}, allowed are whole numbers from {least}"
+        for key, least in smallest.items()
+        if key in values and not (re.fullmatch("[0-9]+", str(values[key])) and int(values[key]) >= least)
+    ]
+
+
 def _value_errors(instance: Mapping[str, Any], applications: Iterable[str]) -> list[str]:
     name = _name(instance)
     known = {*applications, *(["admin"] if instance.get("administration") else [])}
@@ -109,9 +126,30 @@ def _value_errors(instance: Mapping[str, Any], applications: Iterable[str]) -> l
         for application in instance.get("applications") or []
         if application not in known
     ]
-    for key in ("processes", "threads"):
-        if (key in instance and not str(instance[key]).isdecimal()) or str(instance.get(key, 1)) == "0":
-            errors.append(f"{name}: {key} is {instance[key]!r}, allowed are whole numbers from 1")
+    errors += [
+        f"{name}: {key} is empty, allowed is a value, or no {key} at all"
+        for key in NOT_EMPTY
+        if key in instance and instance[key] is None
+    ]
+    errors += _number_errors(f"{name}: ", instance, {"processes": 1, "threads": 1})
+    limits, timeouts = (
+        instance.get(key) if isinstance(instance.get(key), Mapping) else {} for key in ("limits", "timeouts")
+    )
+    errors += _number_errors(f"{name}: limits.", limits, LIMITS)
+    wrong = _number_errors(f"{name}: timeouts.", timeouts, TIMEOUTS)
+    keep_alive, reuse = timeouts.get("keep_alive", KEEP_ALIVE), timeouts.get("proxy_reuse", PROXY_REUSE)
+    proxied = instance.get("socket") or instance.get("trusted_proxies") or "proxy_reuse" in timeouts
+    if proxied and not wrong and int(keep_alive) <= int(reuse):
+        wrong.append(
+            f"{name}: timeouts.keep_alive is {keep_alive}, allowed is more than timeouts.proxy_reuse ({reuse}): "
+            "what the proxy sends on a connection that is just being closed is lost"
+        )
+    errors += wrong
+    if not PROCESS_MEMORY.fullmatch(str(limits.get("process_memory", "infinity"))):
+        errors.append(
+            f"{name}: limits.process_memory is {limits['process_memory']!r}, "
+            "allowed are sizes such as 512M or 2G, and infinity"
+        )
     if not MEMORY.fullmatch(str(instance.get("memory_max", "infinity"))):
         errors.append(f"{name}: memory_max is {instance['memory_max']!r}, allowed are sizes such as 512M, 2G, or 50%")
     errors += [
@@ -132,6 +170,7 @@ def daemon_errors(
     scheduler_workers: Sequence[Mapping[str, Any]] = (),
     proc_net_tcp: str = "",
     list_sockets: str = "",
+    frontend_ports: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """All that is wrong in `web2py_daemon_instances` and `web2py_daemon_scheduler_workers`; no password is repeated."""
     errors = []
@@ -161,6 +200,12 @@ def daemon_errors(
             if port == other_port and overlap(address, other):
                 errors.append(f"{_name(instance)}: {address} port {port} is used by instance {other_name!r} already")
         addresses.append((address, port, name))
+        errors += [
+            f"{_name(instance)}: {address} port {port} is {variable}, on which the front end listens; "
+            "choose another port for one of them"
+            for variable, used in (frontend_ports or {}).items()
+            if str(used) == str(port)
+        ]
         errors += [
             f"{_name(instance)}: {address} port {port} is taken: another program listens on {other}; "
             "choose another port or stop that program"

@@ -77,6 +77,7 @@ def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
         "environment": {"WEB2PY_APPLICATIONS": ",".join(applications), "WEB2PY_ADMINISTRATION": administration},
         "health_path": declaration["health_path"],
         "routes": bool(declaration["routes_extra"]),
+        "trusted_proxies": [str(proxy) for proxy in declaration["trusted_proxies"]],
         "answers": answers(declaration, f"https://{names[0]}{https_suffix}"),
         "static_pattern": rf"^/({'|'.join(applications)})/static/(?:{VERSION})?(.*)$" if applications else "",
         "static_max_age": int(declaration["static_max_age"]),

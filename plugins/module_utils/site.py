@@ -142,6 +142,19 @@ def proxy_errors(proxies: Any) -> list[str]:
     return errors
 
 
+def header_errors(headers: Any) -> list[str]:
+    """Response headers (`web2py_headers`) that no web server could send."""
+    errors = []
+    for name, value in headers.items() if isinstance(headers, Mapping) else []:
+        if not re.fullmatch("[A-Za-z0-9_-]+", str(name)):
+            errors.append(
+                f"web2py_headers: found the name {name!r}, allowed are letters, digits, dashes and underscores"
+            )
+        elif isinstance(value, Mapping | list) or value is None or not re.fullmatch("[ -~]+", str(value)):
+            errors.append(f"web2py_headers: {name} is {value!r}, allowed is a text of printable ASCII characters")
+    return errors
+
+
 def _is_address(name: Any) -> bool:
     try:
         ipaddress.ip_address(str(name))

@@ -23,6 +23,12 @@ options:
     type: list
     elements: str
     required: true
+  start:
+    description:
+      - Whether packages start their services, as is the distribution's custom. With V(false) they neither start nor
+        restart any, for example because another server still has the port.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Says whether something would be installed.

@@ -56,6 +56,8 @@ class FrontEnd:
     mark: str = ""
     # How many clients may read large answers slowly at the same time while others are served.
     slow_readers: int = 40
+    # The same for clients that send their bodies slowly; more than web2py has threads or processes.
+    slow_senders: int = 40
 
 
 FRONT_ENDS = {
@@ -65,7 +67,9 @@ FRONT_ENDS = {
         "/etc/apache2",
         "touch /opt/web2py/runtime/wsgi.py",
         "(wsgi:web2py)",
-        slow_readers=12,  # fewer than mod_wsgi has threads, see docs/frontends.md
+        # Fewer than mod_wsgi has threads, see docs/frontends.md.
+        slow_readers=12,
+        slow_senders=12,
     ),
     "apache_proxy": FrontEnd(
         "apache2.service", "web2py@public.service", "/etc/apache2", "systemctl reload web2py@public.service"
@@ -271,6 +275,7 @@ def load(
     during: Callable[[], object],
     seconds: float = 0,
     after: int = 1,
+    scheme: str = "http",
 ) -> Answers:
     """Keep this many requests in flight (to each site) during `during()`; count the answers and the errors by kind.
 
@@ -286,7 +291,7 @@ def load(
             began = time.time()
             outcome: int | str
             try:
-                outcome = site.fresh().ask(path).status
+                outcome = site.fresh().ask(path, scheme).status
             except (OSError, http.client.HTTPException) as error:
                 outcome = type(error).__name__
             results[outcome] += 1
@@ -308,6 +313,66 @@ def load(
         for thread in threads:
             thread.join()
     return results
+
+
+# Prints, until its input ends, the memory (KiB) of all processes of the units, shared pages by their share, and of all
+# files that are in memory, too.
+MEASURE = """
+import os, pathlib, select, subprocess, sys
+mounts = [line.split() for line in pathlib.Path("/proc/mounts").read_text().splitlines()]
+in_memory = [mount[1] for mount in mounts if mount[2] == "tmpfs" and mount[1] in ("/tmp", "/run", "/dev/shm")]
+assert in_memory
+groups = subprocess.check_output(["systemctl", "show", "--property=ControlGroup", "--value", *sys.argv[1:]], text=True)
+while not select.select([sys.stdin], [], [], 0.1)[0]:
+    found = map(os.statvfs, in_memory)
+    total = sum((one.f_blocks - one.f_bfree) * one.f_frsize for one in found) // 1024
+    for group in set(groups.split()):
+        for listing in pathlib.Path("/sys/fs/cgroup" + group).rglob("cgroup.procs"):
+            for process in listing.read_text().split():
+                try:
+                    lines = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+                    total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+                except (OSError, StopIteration):
+                    pass
+    print(total, flush=True)
+"""
+
+
+class Memory:
+    """What some units of a machine take together while the block runs, in MiB."""
+
+    def __init__(self, machine: str, units: Iterable[str]) -> None:
+        self.units = units
+        self.machine = machine
+        self.readings: list[float] = []
+
+    def __enter__(self) -> Memory:
+        self.process = subprocess.Popen(
+            ["docker", "exec", "--interactive", self.machine, "python3", "-c", MEASURE, *self.units],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.reader = threading.Thread(
+            target=lambda: self.readings.extend(int(line) / 1024 for line in self.process.stdout)
+        )
+        self.reader.start()
+        self.read_more(1)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.stdin.close()
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def read_more(self, times: int) -> None:
+        wanted = len(self.readings) + times
+        wait_for(lambda: len(self.readings) >= wanted, what="a reading of the memory")
+
+    @property
+    def growth(self) -> float:
+        return max(self.readings) - self.readings[0]
 
 
 @dataclass

@@ -37,6 +37,13 @@ def test_instances_without_a_fault():
             {**ADMIN, "name": "remote", "address": "192.0.2.1", "port": 8443, "tls": TLS},
             {"name": "old", "state": "absent"},
             {"name": "six", "address": "::1", "port": 8000},
+            {
+                "name": "limited",
+                "port": 8005,
+                "limits": {"process_memory": "512M", "requests": 0, "request_body": "0", "connections": 10},
+                "timeouts": {"keep_alive": 61, "proxy_reuse": 60},
+            },
+            {"name": "no_proxy", "port": 8006, "timeouts": {"keep_alive": 2}},
         )
         == []
     )
@@ -57,6 +64,17 @@ def test_instances_without_a_fault():
         ({"name": "a", "port": 80, "processes": 0}, "whole numbers from 1"),
         ({"name": "a", "port": 80, "threads": "many"}, "whole numbers from 1"),
         ({"name": "a", "port": 80, "memory_max": "lots"}, "512M"),
+        ({"name": "a", "port": 80, "applications": None}, "applications is empty"),
+        ({"name": "a", "port": 80, "trusted_proxies": None}, "trusted_proxies is empty"),
+        ({"name": "a", "port": 80, "tls": None}, "tls is empty"),
+        ({"name": "a", "port": 80, "timeouts": None}, "timeouts is empty"),
+        ({"name": "a", "port": 80, "limits": {"process_memory": "400MB"}}, "limits.process_memory is '400MB'"),
+        ({"name": "a", "port": 80, "limits": {"process_memory": "50%"}}, "limits.process_memory is '50%'"),
+        ({"name": "a", "port": 80, "limits": {"connections": 0}}, "limits.connections is 0, allowed are whole"),
+        ({"name": "a", "port": 80, "limits": {"requests": -1}}, "limits.requests is -1"),
+        ({"name": "a", "port": 80, "timeouts": {"graceful": "soon"}}, "timeouts.graceful is 'soon'"),
+        ({"name": "a", "socket": True, "timeouts": {"keep_alive": 5}}, "more than timeouts.proxy_reuse (5)"),
+        ({"name": "a", "port": 80, "timeouts": {"proxy_reuse": 60}}, "keep_alive is 30, allowed is more"),
         ({"name": "a", "port": 80, "trusted_proxies": ["10.0.0.1/8"]}, "instance 'a': trusted_proxies"),
         ({"name": "a", "port": 80, "tls": {**TLS, "key_file": "/a b"}}, "tls.key_file"),
         ({"name": "a", "port": 80, "password": "long enough"}, "administration is not true"),
@@ -93,6 +111,13 @@ def test_a_port_that_another_program_has():
     assert "22 is taken" in errors({"name": "a", "port": 22}, **host)[0]
     assert errors({"name": "a", "port": 8001}, **host) == [], "connections are no listeners"
     assert "8002 is taken" in errors({"name": "a", "address": "::", "port": 8002}, **host)[0]
+
+
+def test_a_port_of_the_front_end_that_is_not_there_yet():
+    ports = {"web2py_http_port": 80, "web2py_https_port": "443"}
+    assert "443 is web2py_https_port" in errors({"name": "a", "port": 443}, frontend_ports=ports)[0]
+    assert errors({"name": "a", "port": 8000}, {"name": "b", "socket": True}, frontend_ports=ports) == []
+    assert errors({"name": "a", "port": 80}) == [], "without a front end"
 
 
 @pytest.mark.parametrize(

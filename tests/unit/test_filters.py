@@ -95,6 +95,7 @@ EXAMPLES = {
     ),
     "postgresql_setting_line": ({}, "work_mem = '4MB'"),
     "postgresql_users": (DATA, [{"name": "shop", "password": "a@b"}]),
+    "header_errors": ({"web2py_headers": {"X-Frame-Options": "DENY"}}, []),
     "proxy_errors": ({"web2py_trusted_proxies": ["10.0.0.0/8", "unix"]}, []),
     "subject_alt_names": (
         {"web2py_server_names": ["www.example.org", "192.0.2.1"]},
@@ -189,6 +190,7 @@ def test_a_shortened_example_uses_the_filter(name):
         ("frontend_errors", {"web2py_frontend": "x", "ansible_play_role_names": []}, "found x"),
         ("host_name_errors", {"apache_wsgi_server_names": []}, "apache_wsgi_server_names"),
         ("port_errors", {"apache_wsgi_http_port": 0}, "apache_wsgi_http_port"),
+        ("header_errors", {"web2py_headers": {"X Y": "z"}}, "'X Y'"),
         ("proxy_errors", {"web2py_trusted_proxies": ["10.0.0.1/8"]}, "host bits"),
     ],
 )

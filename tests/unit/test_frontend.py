@@ -24,6 +24,7 @@ DECLARATION = {
     "administration": "disabled",
     "administration_over_http": "refuse",
     "routes_extra": "",
+    "trusted_proxies": [],
     "user": "web2py",
     "group": "web2py",
     "root": "/var/lib/web2py",
@@ -81,6 +82,10 @@ def test_only_exposed_applications_are_known() -> None:
     for path in ("/tools/static/a.css", "/shop/static", "/shops/static/a.css", "/x/shop/static/a.css"):
         assert not re.match(pattern, path), path
     assert site(applications=[])["static_pattern"] == ""
+
+
+def test_trusted_proxies_are_handed_on() -> None:
+    assert site(trusted_proxies=["10.0.0.0/8"])["trusted_proxies"] == ["10.0.0.0/8"]
 
 
 def test_names_are_as_in_a_host_header() -> None:

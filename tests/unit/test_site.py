@@ -129,6 +129,20 @@ def test_mistaken_types_are_left_to_the_argument_specs(value):
     assert site.admin_password_errors(value) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("X Y", "a"), ("X:", "a"), ("", "a"), ("X", ""), ("X", None), ("X", "a\nb"), ("X", "ü"), ("X", ["a"])],
+)
+def test_a_header_that_no_server_could_send(name, value):
+    assert "web2py_headers" in site.header_errors({name: value})[0]
+
+
+def test_other_headers_are_left_to_the_administrator():
+    assert (
+        site.header_errors({"X-Frame-Options": "DENY", "NEL": '{"report_to": "a", "rate": 50%}', "X-Number": 0}) == []
+    )
+
+
 class TestPasswordHash:
     @given(st.text(min_size=8, max_size=50), st.text(min_size=1))
     def test_it_is_what_web2py_computes(self, password, seed):

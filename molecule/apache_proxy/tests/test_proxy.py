@@ -68,6 +68,21 @@ def test_a_daemon_out_of_service_is_a_503_that_says_when_to_come_back(site):
     wait_for(lambda: site.ask("/welcome", host=NAME).status == 200, 5)
 
 
+def test_a_daemon_that_cannot_start_is_a_503_until_it_can(site):
+    settings = "/etc/web2py/daemon/public.json"
+    site.run(f"cp -p {settings} /root/public.json && echo '{{' > {settings}")
+    try:
+        site.run("kill -KILL $(systemctl show --property MainPID --value web2py@public.service)")
+        # Far less than Apache would wait for an answer.
+        wait_for(lambda: site.fresh().ask("/welcome").status == 503, 60)
+        answer = site.ask("/welcome")
+        assert (answer.status, answer["Retry-After"]) == (503, "5")
+    finally:
+        site.run(f"cp -p /root/public.json {settings}")
+    wait_for(lambda: site.fresh().ask("/welcome").status == 200, 60, "it comes back by itself")
+    site.run("systemctl reset-failed 'web2py@public.*'")
+
+
 @pytest.mark.parametrize("unit", ["web2py@public.service", "apache2.service"])
 def test_reloads_under_load_lose_no_request(site, unit):
     def reload_twice():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 from browser import NAME, PROBE, load, play, wait_for
 
@@ -25,6 +26,26 @@ def test_a_faulty_configuration_is_not_loaded(site):
     finally:
         site.run(rf"sed -i '/^no\.such/d' {SITE_FILE}")
     site.run("systemctl reload lighttpd")
+
+
+def test_a_reload_with_a_certificate_in_a_folder_of_root_s_alone(site):
+    """As Certbot has them."""
+    folder = "/etc/ssl/tls_certificate"
+    main_process = "systemctl show --property MainPID lighttpd"
+    mode, before = site.run(f"stat -c %a {folder}").strip(), site.run(main_process)
+    site.run(f"chmod 0700 {folder}")
+    try:
+        with socket.create_connection((site.address, 80), timeout=30) as kept:
+            kept.sendall(f"GET /healthz HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+            assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+            site.run("systemctl reload lighttpd")
+            # What was open is closed when the files have been read again.
+            wait_for(lambda: kept.recv(65536) == b"")
+        site.wait(10)
+        assert site.ask("/welcome", "https").is_web2py_page()
+        assert site.run(main_process) == before, "it was not started anew"
+    finally:
+        site.run(f"chmod {mode} {folder}")
 
 
 def test_logs_are_rotated_and_written_on(site, host):
@@ -60,6 +81,21 @@ def test_the_sandbox(host):
 def test_a_restart_of_web2py_loses_no_request(site):
     results = load(site, f"{PROBE}/slow/0.2", 40, lambda: site.run("systemctl restart web2py-fcgi.service"), seconds=3)
     assert set(results) == {200}
+
+
+def test_a_web2py_that_cannot_start_is_a_503_until_it_can(site):
+    settings = "/etc/web2py/runtime.json"
+    site.run(f"cp -p {settings} /root/runtime.json && echo '{{' > {settings}")
+    try:
+        site.run("kill -KILL $(systemctl show --property MainPID --value web2py-fcgi.service)")
+        # Far less than Lighttpd would wait for an answer.
+        wait_for(lambda: site.fresh().ask("/welcome").status == 503, 60)
+        answer = site.ask("/welcome")
+        assert (answer.status, answer["Retry-After"]) == (503, "5")
+    finally:
+        site.run(f"cp -p /root/runtime.json {settings}")
+    wait_for(lambda: site.fresh().ask("/welcome").status == 200, 60, "it comes back by itself")
+    site.run("systemctl reset-failed 'web2py-fcgi.*'")
 
 
 def test_a_web2py_out_of_service_is_a_503_that_says_when_to_come_back(site):

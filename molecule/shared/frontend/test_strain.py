@@ -13,13 +13,12 @@ import json
 import os
 import shlex
 import socket
-import subprocess
 import threading
 import time
 import uuid
 
 import pytest
-from browser import NAME, PROBE, load, wait_for
+from browser import NAME, PROBE, Memory, load, wait_for
 
 STATIC = "/welcome/static/css/bootstrap.min.css"
 MiB = 1 << 20
@@ -64,59 +63,9 @@ def others_get_their_answers(site, scheme: str = "http", visitors: int = 8) -> N
         assert list(pool.map(ask, range(visitors))) == [f"echo of {number}" for number in range(visitors)]
 
 
-# Prints, until its input ends, the memory (KiB) of all processes of the units, shared pages by their share.
-MEASURE = """
-import pathlib, select, subprocess, sys
-groups = subprocess.check_output(["systemctl", "show", "--property=ControlGroup", "--value", *sys.argv[1:]], text=True)
-while not select.select([sys.stdin], [], [], 0.1)[0]:
-    total = 0
-    for group in set(groups.split()):
-        for listing in pathlib.Path("/sys/fs/cgroup" + group).rglob("cgroup.procs"):
-            for process in listing.read_text().split():
-                try:
-                    lines = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-                    total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-                except (OSError, StopIteration):
-                    pass
-    print(total, flush=True)
-"""
-
-
-class Memory:
-    """What web server and web2py take together while the block runs, in MiB."""
-
-    def __init__(self, site) -> None:
-        self.units = {site.front_end.web_server, site.front_end.web2py}
-        self.machine = site.machine
-        self.readings: list[float] = []
-
-    def __enter__(self) -> Memory:
-        self.process = subprocess.Popen(
-            ["docker", "exec", "--interactive", self.machine, "python3", "-c", MEASURE, *self.units],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.reader = threading.Thread(
-            target=lambda: self.readings.extend(int(line) / 1024 for line in self.process.stdout)
-        )
-        self.reader.start()
-        self.read_more(1)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.process.stdin.close()
-        self.reader.join()
-        self.process.stdout.close()
-        self.process.wait()
-
-    def read_more(self, times: int) -> None:
-        wanted = len(self.readings) + times
-        wait_for(lambda: len(self.readings) >= wanted, what="a reading of the memory")
-
-    @property
-    def growth(self) -> float:
-        return max(self.readings) - self.readings[0]
+def memory_of(site) -> Memory:
+    """Of web server and web2py together."""
+    return Memory(site.machine, {site.front_end.web_server, site.front_end.web2py})
 
 
 class TestLargeBodies:
@@ -137,7 +86,7 @@ class TestLargeBodies:
             yield from self.parts(memory)
             yield after
 
-        with Memory(site) as memory:
+        with memory_of(site) as memory:
             answer = site.ask(f"{PROBE}/{action}", scheme, "POST", body(memory), headers)
         assert (answer.status, answer.body.decode()) == (200, hashlib.sha256(self.part * SIZE).hexdigest())
         return memory
@@ -159,7 +108,7 @@ class TestLargeBodies:
     def test_a_download_streams_at_constant_memory(self, site, scheme):
         expected = hashlib.sha256(bytes(range(256)) * 4096 * SIZE).hexdigest()
         digest, size = hashlib.sha256(), 0
-        with Memory(site) as memory, contextlib.closing(site.connect(scheme)) as connection:
+        with memory_of(site) as memory, contextlib.closing(site.connect(scheme)) as connection:
             connection.request("GET", f"{PROBE}/stream/{SIZE}", headers={"Host": NAME})
             response = connection.getresponse()
             assert response.status == 200
@@ -275,7 +224,7 @@ def test_slow_clients_do_not_block_others(site, scheme, kind):
         "answer": (request("GET", f"{PROBE}/page/5000000"), None),
     }[kind]
     times = []
-    number = site.front_end.slow_readers if kind == "answer" else 12
+    number = {"answer": site.front_end.slow_readers, "body": site.front_end.slow_senders}.get(kind, 12)
     with SlowClients(site, scheme, head, trickle, number):
         for number in range(20):
             started = time.monotonic()
@@ -544,8 +493,7 @@ class TestKilledProcesses:
                     f"date +%s.%N; kill -KILL {victim}; while grep -qs '^State:.[^ZX]' {files}; do :; done; date +%s.%N"
                 )
                 killed.extend(map(float, times.split()))
-                wait_for(whole, 5, "the service is whole again")
-                site.wait(5)
+                site.wait(5 - wait_for(whole, 5, "the service is whole again"))
 
             results = load(site, f"{PROBE}/slow/0.05", self.clients, kill, seconds=4, after=2 * self.clients)
             assert killed[1] - killed[0] < 1
@@ -563,3 +511,12 @@ class TestKilledProcesses:
         workers = site.workers(web2py=False)
         # A server without workers answers itself.
         self.kill_each(site, [max(workers or {process.id for process in site.processes() if not process.web2py})])
+
+    def test_the_main_process_of_the_web_server(self, site):
+        """Apache holds its ports itself, so that there is a moment in which it refuses connections."""
+        [main] = [process.id for process in site.processes() if process.main and not process.web2py]
+        site.run(f"kill -KILL {main}")
+        # Its own unit's processes all end with it.
+        gone = wait_for(lambda: main not in {process.id for process in site.processes()}, 5, "a new main process")
+        site.wait(5 - gone)
+        assert site.fresh().ask("/welcome", "https").is_web2py_page()

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from browser import NAME, PROBE, Site, address_of, load, requests_read, wait_for
+from browser import NAME, PROBE, Memory, Site, address_of, load, requests_read, wait_for
 
 PUBLIC, ADMIN, TLS = 8000, 8001, 8443
 PASSWORD = "right horse 8001"
@@ -75,7 +75,7 @@ def test_tls_is_served_in_present_versions_and_seen_by_web2py(site):
     assert site.ask("/healthz", port=TLS, scheme="https").body == b"ok\n"
     with contextlib.closing(site.connect("https", TLS)) as connection:
         assert connection.sock.version() in ("TLSv1.2", "TLSv1.3")
-    assert site.run("stat -c %a:%U /run/web2py-tls/key.pem").strip() == "400:web2py"
+    assert site.run("stat -c %a:%U /run/web2py-instance-tls/key.pem").strip() == "400:web2py"
 
 
 def test_an_application_that_is_not_exposed_is_not_served(site):
@@ -216,18 +216,24 @@ def test_200_MB_each_way_at_constant_memory(site, capsys):
     # Not as a form: web2py itself holds a file of a multipart form in memory.
     body = os.urandom(1 << 20) * 200
     headers = {"Content-Type": "application/octet-stream"}
-    uploaded = site.ask(f"{TASKS}/digest", method="POST", body=body, headers=headers, port=PUBLIC)
-    assert uploaded.body.decode() == hashlib.sha256(body).hexdigest()
-    with contextlib.closing(site.connect("http", PUBLIC)) as connection:
-        connection.request("GET", f"{TASKS}/stream", headers={"Host": NAME})
-        response = connection.getresponse()
-        size = 0
-        while piece := response.read(1 << 20):
-            size += len(piece)
-    assert size == 200 << 20
+    # Files in memory count, too: what is stored in one is no longer there when the process has ended.
+    with Memory(site.machine, ["web2py@public.service"]) as memory:
+        uploaded = site.ask(f"{TASKS}/digest", method="POST", body=body, headers=headers, port=PUBLIC)
+        assert uploaded.body.decode() == hashlib.sha256(body).hexdigest()
+        with contextlib.closing(site.connect("http", PUBLIC)) as connection:
+            connection.request("GET", f"{TASKS}/stream", headers={"Host": NAME})
+            response = connection.getresponse()
+            size = 0
+            while piece := response.read(1 << 20):
+                size += len(piece)
+                if size % (50 << 20) < len(piece):
+                    # The worker stores what this client does not read.
+                    memory.read_more(5)
+        assert size == 200 << 20
     with capsys.disabled():
         print(f"\npeak memory of a worker: {before} MB before, {peak(site)} MB after 200 MB each way")
     assert peak(site) < before + 40
+    assert memory.growth < 40, memory.readings
 
 
 def test_a_body_over_the_limit_is_refused(site):
@@ -370,6 +376,21 @@ def test_a_reload_of_code_that_does_not_load_changes_nothing(site, host):
         host.check_output("cp /root/public.json /etc/web2py/daemon/public.json; systemctl reload web2py@public")
 
 
+def test_a_certificate_that_does_not_fit_its_key_changes_nothing(site, host):
+    key = "/etc/ssl/private/probe.pem"
+    another = f"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out {key}"
+    host.check_output(f"cp -p {key} /root/probe.pem && {another}")
+    try:
+        assert host.run("systemctl reload web2py@tls").rc != 0
+        before = workers(site, "tls")
+        # Those that take their place read the files anew.
+        site.run(f"kill -KILL {' '.join(map(str, before))}")
+        wait_for(lambda: len(workers(site, "tls")) == 2 and not set(before) & set(workers(site, "tls")))
+        assert site.ask("/healthz", "https", port=TLS).body == b"ok\n"
+    finally:
+        host.check_output(f"cp -p /root/probe.pem {key} && systemctl reload web2py@tls")
+
+
 @pytest.mark.parametrize("victim", ["main", "worker"])
 def test_back_after_a_kill(site, victim, capsys):
     wait_for(lambda: len(workers(site)) == 2)
@@ -412,10 +433,24 @@ def test_the_service_can_change_no_code(site, host):
     assert written == ""
 
 
+def test_only_its_own_processes_see_the_administrator_s_root(site, host):
+    def readable(process: int) -> list[str]:
+        return host.run(
+            f"nsenter --target {process} --mount setpriv --reuid=web2py --regid=web2py --clear-groups "
+            "find /var/lib/web2py/instances -type f -readable"
+        ).stdout.split()
+
+    password = f"/var/lib/web2py/instances/admin/parameters_{ADMIN}.py"
+    assert password in readable(workers(site, "admin")[0])
+    scheduler = int(site.run("systemctl show --value --property MainPID web2py-scheduler@tasks-1"))
+    for process in (workers(site)[0], workers(site, "tls")[0], workers(site, "behind")[0], scheduler):
+        assert readable(process) == []
+
+
 def test_the_service_can_put_nothing_in_the_place_of_its_sockets(host):
     """systemd gives a fresh socket to the service by its name, and would follow a link."""
     as_service = "setpriv --reuid=web2py --regid=web2py --clear-groups"
-    for folder in ("/run/web2py", "/run/web2py-tls/..", "/etc/systemd/system"):
+    for folder in ("/run/web2py", "/run/web2py-instance-tls/..", "/etc/systemd/system"):
         assert host.run(f"{as_service} touch {folder}/x").rc != 0, folder
 
 

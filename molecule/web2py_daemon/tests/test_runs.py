@@ -73,8 +73,14 @@ def test_every_mistake_is_named_before_anything_changes(publics):
 
 
 def test_a_changed_address_and_instances_that_are_gone(publics):
-    """One run moves an instance, removes one as absent and others as no longer listed; the next brings them back."""
-    instances = [{**INSTANCES["public"], "port": 8010}, {"name": "tls", "state": "absent"}]
+    """One run moves an instance, removes one as absent and others as no longer listed; the last brings them back."""
+    administered = {"administration": True, "password": "right horse 8011"}
+    instances = [
+        {**INSTANCES["public"], "port": 8010},
+        {"name": "tls", "state": "absent"},
+        {"name": "former", "port": 8011, **administered},
+        {"name": "moved", "port": 8012, **administered},
+    ]
     run = play("--diff", variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": []})
     assert run.status == 0, run.output
     for site in publics:
@@ -87,6 +93,13 @@ def test_a_changed_address_and_instances_that_are_gone(publics):
         assert not [name for name in ("admin", "tls", "behind", "tasks") if name in left], left
         units = site.run("systemctl list-units --all --no-legend 'web2py*'")
         assert not [name for name in ("@admin", "@tls", "@behind", "@tasks") if name in units], units
+    # One without administration any more, and one at another port.
+    instances[2:] = [{"name": "former", "port": 8011}, {"name": "moved", "port": 8013, **administered}]
+    run = play(variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": []})
+    assert run.status == 0, run.output
+    for site in publics:
+        left = site.run("cd /var/lib/web2py/instances && ls -d * */parameters_*; ls /opt/web2py/instances").split()
+        assert sorted(left) == ["moved", "moved", "moved/parameters_8013.py"]
     back = play("-vvv", "--diff")
     assert back.status == 0
     assert [secret for secret in ("right horse", "sha512)$", "PRIVATE KEY") if secret in back.output] == []

@@ -36,7 +36,8 @@ LINGER_SILENCE, LINGER_TOTAL = 2.0, 30.0
 IN_MEMORY = 1024 * 1024
 # Seconds that the thread of a request waits, altogether, for a client to read; then the rest of the answer is stored.
 PATIENCE = 1.0
-# An answer that is longer waits for its reader all the same: it may have no end.
+# With more than this stored for all its clients, a process waits for their readers all the same: an answer may have no
+# end, and the disk has one.
 MAXIMUM_STORED = 1024 * 1024 * 1024
 # OpenSSL wants a write that did not succeed repeated with no less data.
 PIECE = 16 * 1024
@@ -67,6 +68,9 @@ class BodyReader:
 class Outgoing:
     """A client's socket for the answer: what the client is slow to read is stored, and holds no thread."""
 
+    #: Whether the process has stored as much as it may; it looks once in each round of its loop.
+    full = False
+
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.stored = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 (the connection owns it)
@@ -92,8 +96,10 @@ class Outgoing:
                     break
         finally:
             self.sock.settimeout(timeout)
-        if self.size - self.sent > MAXIMUM_STORED:
-            self.sock.sendall(self.take(self.size - self.sent))
+        if Outgoing.full or self.size - self.sent > MAXIMUM_STORED:
+            while self.left:
+                self.sock.sendall(self.take(PIECE))
+            self.push()
         self.stored.seek(self.size)
         self.size += self.stored.write(data)
 
@@ -236,6 +242,7 @@ class Worker(ThreadWorker):
             for key, _events in self.poller.select(1.0):
                 key.data(key.fileobj)
             self.take_back()
+            self.look_at_what_is_stored()
             self.close_overdue()
             self.replace_when_stuck()
             if deadline and time.monotonic() > deadline:
@@ -321,6 +328,10 @@ class Worker(ThreadWorker):
                 self.send_rest(connection, keep)
             else:
                 self.settle(connection, keep)
+
+    def look_at_what_is_stored(self) -> None:
+        waiting = [connection.outgoing for connection in (*self.running, *self.sending)]
+        Outgoing.full = sum(one.size for one in waiting if one) > MAXIMUM_STORED
 
     def settle(self, connection: Connection, keep: bool) -> None:
         if keep:

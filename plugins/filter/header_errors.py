@@ -1,0 +1,39 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: header_errors
+short_description: What is wrong in web2py_headers
+version_added: 1.0.0
+author: web2py.deployment contributors (@web2py)
+description:
+  - Checks names and values of the response headers, which would otherwise break the configuration of the web server.
+options:
+  _input:
+    description: The value of C(web2py_headers).
+    type: dictionary
+    required: true
+"""
+
+EXAMPLES = r"""
+- ansible.builtin.assert:
+    that: __errors | length == 0
+    fail_msg: "{{ __errors | join(\"\n\") }}"
+  vars:
+    __errors: "{{ web2py_headers | web2py.deployment.header_errors }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One message for each fault; empty when all is well.
+  type: list
+"""
+
+from ansible_collections.web2py.deployment.plugins.module_utils import site
+
+
+class FilterModule:
+    def filters(self):
+        return {"header_errors": site.header_errors}
