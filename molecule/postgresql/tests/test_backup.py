@@ -105,7 +105,8 @@ def test_a_restore_that_is_ended_leaves_the_old_database(server, host, database)
     ended = 0
     for tenths in range(1, 13):
         done = host.run(
-            "cd / && timeout --signal=TERM %s runuser -u postgres -- postgresql-restore --overwrite %s %s",
+            "cd / && timeout --signal=TERM %s setpriv --reuid=postgres --regid=postgres --init-groups "
+            "/usr/local/sbin/postgresql-restore --overwrite %s %s",
             str(tenths / 10),
             folder,
             database,
