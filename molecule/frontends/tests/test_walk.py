@@ -90,7 +90,17 @@ def interrupted(sites: Iterable[Site], front_end: str) -> None:
             assert site.ask("/").is_web2py_page(), obstacle
 
 
-def test_the_walk():
+def throughput(site: Site) -> str:
+    """Requests a second on kept connections, for docs/frontends.md; of the dynamic page and of a file."""
+    found = []
+    for path in (f"{PROBE}/echo/1", "/welcome/static/css/bootstrap.min.css"):
+        said = site.run(f"ab -q -k -c 16 -n 3000 -H 'Host: {NAME}' 'http://127.0.0.1{path}'")
+        assert re.search(r"Failed requests: +0\n", said) and "Non-2xx" not in said, said
+        found.append(re.search(r"Requests per second: +(\d+)", said).group(1))
+    return " / ".join(found)
+
+
+def test_the_walk(capsys):
     """apache_wsgi, the proxy, Lighttpd, and back; at the end the host is as it was at the beginning."""
     machines_ = hosts()
     sites = {name: site_of(name, host, "apache_wsgi") for name, host in machines_.items()}
@@ -107,6 +117,8 @@ def test_the_walk():
         for name, host in machines_.items():
             sites[name].front_end = FRONT_ENDS[front_end]
             visit(sites[name], visits)
+            with capsys.disabled():
+                print(f"\n{name}, {front_end}: {throughput(sites[name])} requests/s (echo / file)")
             lines = traces(host)
             for other, pattern in BELONGS_TO.items():
                 if other != front_end:
