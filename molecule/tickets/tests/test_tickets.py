@@ -18,6 +18,7 @@ import zlib
 
 import pytest
 import testinfra
+import yaml
 from browser import PROJECT, play, site_of, wait_for
 
 # As the web hosts import it, too: by itself.
@@ -253,7 +254,7 @@ def information(site) -> dict:
     """Of the module web2py_ticket_info."""
     command = ["ansible", site.machine, "--become", "--module-name", "web2py.deployment.web2py_ticket_info"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **PLAIN})
-    report = json.loads(done.stdout.partition("=>")[2])["report"]
+    report = yaml.safe_load(done.stdout.partition("=>")[2])["report"]
     return {name: report[name] for name in ("total", "applications")}
 
 
