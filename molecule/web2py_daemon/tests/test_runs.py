@@ -92,7 +92,8 @@ def test_a_changed_address_and_instances_that_are_gone(publics):
         ).stdout
         assert not [name for name in ("admin", "tls", "behind", "tasks") if name in left], left
         units = site.run("systemctl list-units --all --no-legend 'web2py*'")
-        assert not [name for name in ("@admin", "@tls", "@behind", "@tasks") if name in units], units
+        gone = ("web2py@admin", "web2py@tls", "web2py@behind", "web2py-scheduler@tasks", "web2py-retry@admin")
+        assert not [name for name in gone if name in units], units
     # One without administration any more, and one at another port.
     instances[2:] = [{"name": "former", "port": 8011}, {"name": "moved", "port": 8013, **administered}]
     run = play(variables={"web2py_daemon_instances": instances, "web2py_daemon_scheduler_workers": []})
