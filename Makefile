@@ -21,7 +21,7 @@ test:  ## everything CI runs
 	@$(SUITE)
 
 .PHONY: test-all
-test-all:  ## test, the front ends on the other distribution, each scenario with the other web2py tree, and the demo
+test-all:  ## test, long scenarios on the other distribution, each scenario with the other web2py tree, and the demo
 	@$(SUITE) --all
 
 .PHONY: scenario

@@ -33,9 +33,15 @@ FORBIDDEN_OUTPUT = {
 }
 # These take longest, and begin before the other scenarios: none is left to run alone at the end.
 LONG_SCENARIOS = ("web2py_daemon", "tickets", "data", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate")
-# One suite of tests runs in these. `make test` runs each on one distribution, so that both are seen with both kinds of
-# server in less than an hour; `make test-all` runs it on the other one, too.
-ONE_DISTRIBUTION = {"apache_wsgi": "debian13", "apache_proxy": "debian12", "lighttpd_fcgi": "debian13"}
+# `make test` runs these on one distribution each, to end within an hour; `make test-all` on the other one, too.
+ONE_DISTRIBUTION = {
+    "apache_wsgi": "debian13",
+    "apache_proxy": "debian12",
+    "lighttpd_fcgi": "debian13",
+    "frontends": "debian12",
+    "postgresql": "debian12",
+    "tls_certificate": "debian13",
+}
 DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.
 WHOLE_SCENARIOS = ("data", "tickets")
