@@ -83,7 +83,7 @@ FAULTS = {
 def empty():
     """No ticket anywhere."""
     for host in WEBS:
-        host.check_output(f"rm -rf {ERRORS} && install -d -o web2py -g web2py -m 750 {ERRORS}")
+        host.check_output(f"rm -rf {ERRORS} && install -d -o web2py -g web2py -m 700 {ERRORS}")
     sql("DROP TABLE IF EXISTS ticket, web2py_ticket_faulty")
 
 
