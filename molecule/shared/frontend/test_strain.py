@@ -244,8 +244,8 @@ def test_silent_tls_clients_do_not_block_others_for_long(site):
             # As long as a handshake may take, and a moment.
             site.wait(15)
             others_get_their_answers(site, scheme)
-    # Apache ends the processes that it has made for them one by one, and with each the connections kept there; six, of 25
-    # threads, stay in reserve (MaxSpareThreads).
+    # Apache ends the processes that it has made for them one by one, and with each the connections kept there; six, of
+    # 25 threads each, stay in reserve (MaxSpareThreads).
     wait_for(lambda: len(site.workers(web2py=False)) <= max(before, 6), 60, "the web server is as it was")
 
 
