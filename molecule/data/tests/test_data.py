@@ -249,6 +249,8 @@ def test_a_restart_of_the_database_under_load_loses_nothing_that_was_committed(s
         DATABASE.check_output("systemctl restart 'postgresql@*-main'")
         before = len(saved)
         assert wait_for(lambda: len(saved) > before, 5) < 5
+        # And not one of the writers alone.
+        wait_for(lambda: len(saved) > before + 4)
     finally:
         over.set()
         for thread in threads:
