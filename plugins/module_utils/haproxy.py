@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import ipaddress
 import re
 import socket
@@ -171,7 +172,9 @@ def certificate_errors(role: Mapping[str, Any]) -> list[str]:
         found.append(f"haproxy_certificates: {name!r} is listed twice; each name may be there once")
     for item in wanted:
         if not SERVER_NAME.fullmatch(str(item.get("name"))):
-            found.append(f"haproxy_certificates: found the name {item.get('name')!r}, allowed are letters, digits, _ and -")
+            found.append(
+                f"haproxy_certificates: found the name {item.get('name')!r}, allowed are letters, digits, _ and -"
+            )
         for key in ("certificate_file", "key_file"):
             if not FILE.fullmatch(str(item.get(key))):
                 found.append(
@@ -268,6 +271,21 @@ def errors(role: Mapping[str, Any]) -> list[str]:
     return found + server_errors(role) + keepalived_errors(role["keepalived"])
 
 
+def certificates(items: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The certificates that are present, with the names by which HAProxy finds certificate and key beside each other.
+
+    Other files have other names, so that a change can be tried while the former names are in use.
+    """
+    found = []
+    for item in items:
+        if present(item):
+            files = {key: str(item[key]) for key in ("certificate_file", "key_file")}
+            digest = hashlib.sha256("\n".join(files.values()).encode()).hexdigest()[:12]
+            path = f"/etc/haproxy/certificates/{item['name']}-{digest}.pem"
+            found.append({**files, "path": path, "key_path": f"{path}.key"})
+    return found
+
+
 def path_pattern(path: str) -> str:
     """A regular expression for the decoded path of every URL that leads to `path` or below it.
 
@@ -299,7 +317,9 @@ def talk(path: str, command: str) -> str:
             while part := connection.recv(65536):
                 received += part
     except OSError as error:
-        raise RuntimeFault(f"{path}: {error.strerror or error}; is HAProxy running, and may this user ask it?") from error
+        raise RuntimeFault(
+            f"{path}: {error.strerror or error}; is HAProxy running, and may this user ask it?"
+        ) from error
     return received.decode(errors="replace")
 
 
