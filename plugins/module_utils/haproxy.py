@@ -178,8 +178,8 @@ def certificate_errors(role: Mapping[str, Any]) -> list[str]:
         for key in ("certificate_file", "key_file"):
             if not FILE.fullmatch(str(item.get(key))):
                 found.append(
-                    f"haproxy_certificates: {key} of {item.get('name')!r} is {item.get(key)!r}, allowed is the absolute "
-                    "path of a file on the host"
+                    f"haproxy_certificates: {key} of {item.get('name')!r} is {item.get(key)!r}, allowed is the "
+                    "absolute path of a file on the host"
                 )
     return found
 
@@ -197,7 +197,7 @@ def server_errors(role: Mapping[str, Any]) -> list[str]:
         name, where = item.get("name"), f"haproxy_servers, {item.get('name')!r}"
         if not SERVER_NAME.fullmatch(str(name)):
             found.append(f"haproxy_servers: found the name {name!r}, allowed are letters, digits, _ and -")
-        if not is_host(item.get("address")):
+        if not is_host(item.get("address") or ""):
             found.append(f"{where}: address is {item.get('address')!r}, allowed are IP addresses and host names")
         found += range_error(f"{where}, port", item.get("port"), 1, 65535)
         found += range_error(f"{where}, weight", item.get("weight", 100), 0, 256)
@@ -383,9 +383,8 @@ def set_state(
         known = ", ".join(sorted(states)) or f"none, because there is no backend {backend!r}"
         raise RuntimeFault(f"server: found {server!r}, allowed are the servers of {backend!r}: {known}")
     before = states[server]
-    if before != state and not check:
-        if answer := ask(f"set server {backend}/{server} state {state}").strip():
-            raise RuntimeFault(f"HAProxy refuses to set {server!r} to {state}: {answer}")
+    if before != state and not check and (answer := ask(f"set server {backend}/{server} state {state}").strip()):
+        raise RuntimeFault(f"HAProxy refuses to set {server!r} to {state}: {answer}")
     deadline = clock() + timeout
     while True:
         row = statistics(ask("show stat"), backend, server)

@@ -11,8 +11,8 @@ short_description: Take a server out of a running HAProxy without losing a reque
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - Sets what a server of a running HAProxy shall be, through HAProxy's socket. A drained server gets no new requests and
-    finishes those that it has.
+  - Sets what a server of a running HAProxy shall be, through HAProxy's socket. A drained server gets no new requests
+    and finishes those that it has.
   - Runs on the balancer. The role P(web2py.deployment.haproxy#role) keeps the state over a reload and a restart.
 options:
   server:

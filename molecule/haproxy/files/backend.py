@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A web server that tells what reached it, and fails as it is told: backend.py NAME PORT FOLDER CERTIFICATE KEY
 
-PORT speaks HTTP, PORT + 100 HTTPS, and PORT + 200 HTTPS after the PROXY protocol's header of version 2. FOLDER/NAME.sick
-makes it unhealthy. Each request is a line in FOLDER/requests before it is answered.
+PORT speaks HTTP, PORT + 100 HTTPS, and PORT + 200 HTTPS after the PROXY protocol's header of version 2.
+FOLDER/NAME.sick makes it unhealthy. Each request is a line in FOLDER/requests before it is answered.
 """
 
 from __future__ import annotations
