@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -66,16 +65,22 @@ class Balancer(Site):
         """Run the module haproxy_server from the controller."""
         done = subprocess.run(
             [
-                *("ansible", self.machine, "--one-line", "--module-name=web2py.deployment.haproxy_server"),
+                *("ansible", self.machine, "--module-name=web2py.deployment.haproxy_server"),
                 *(f"--args={json.dumps(options)}", *arguments),
             ],
             check=False,
             capture_output=True,
             text=True,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+            env={
+                **os.environ,
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            },
         )
         assert "=> {" in done.stdout, done.stdout + done.stderr
-        return json.loads(done.stdout[done.stdout.index("=> {") + 3 :])
+        result, _ = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index("=> {") + 3)
+        return result
 
 
 class Visitors:
@@ -182,9 +187,7 @@ def balancers() -> list[Balancer]:
 def in_flight(balancer: Balancer, path: str, number: int) -> tuple[list[threading.Thread], list[Answer]]:
     """Send so many requests at once; return when HAProxy has given them to servers."""
     answers: list[Answer] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(balancer.fresh().ask(path))) for _ in range(number)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(balancer.fresh().ask(path))) for _ in range(number)]
     for thread in threads:
         thread.start()
     wait_for(
