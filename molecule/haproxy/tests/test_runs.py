@@ -62,7 +62,7 @@ def test_changes_are_loaded_and_no_request_is_lost(balancers):
         assert run.status == 0, run.output
         assert run.changed_tasks() == ["Configure HAProxy", "Load HAProxy's configuration"]
     for visitor in visitors:
-        assert {outcome for outcome in visitor.failures()} <= {("new", 301)}, "redirected from now on"
+        assert set(visitor.failures()) <= {("new", 301)}, "redirected from now on"
         assert visitor.sent_twice() == []
     assert main_processes(balancers) == started, "not restarted"
     for balancer in balancers:
@@ -76,7 +76,7 @@ def test_changes_are_loaded_and_no_request_is_lost(balancers):
             answer = balancer.ask(path, "https")
             assert (answer.status, answer["Strict-Transport-Security"]) == (status, "max-age=600")
         assert balancer.ask("/", host="other.example").status == 404
-        assert balancer.run("stat -c '%%U %%G' /run/haproxy/admin.sock").split() == ["root", "adm"]
+        assert balancer.run("stat -c '%U %G' /run/haproxy/admin.sock").split() == ["root", "adm"]
         assert ":8404" not in balancer.run("ss -Hltn")
     assert play().status == 0
     for balancer in balancers:
@@ -212,9 +212,7 @@ def test_a_second_balancer_takes_over(balancers):
     assert "lab+pass" not in run.output
     try:
         wait_for(lambda: holders(balancers) == [first.machine], 30, "the first has the address")
-        assert {balancer.run("stat -c %%a /etc/keepalived/keepalived.conf").strip() for balancer in balancers} == {
-            "600"
-        }
+        assert {balancer.run("stat -c %a /etc/keepalived/keepalived.conf").strip() for balancer in balancers} == {"600"}
         assert play(variables=variables).changed_tasks() == []
         first.run("systemctl stop haproxy")
         wait_for(lambda: holders(balancers) == [other.machine for other in others], 30, "another one has the address")
