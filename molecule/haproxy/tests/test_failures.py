@@ -73,7 +73,8 @@ def test_a_drained_server_finishes_what_it_has(balancer, server, state):
         result = balancer.module(server=server, state=state)
         assert (result["changed"], result["before"], result["requests"]) == (True, "ready", 0)
         # The module has waited for those that this server had.
-        assert sum(answer.json()["name"] == server for answer in answers) == 2
+        given = sum(line.startswith(f"{server} ") for line in balancer.requests(mark))
+        assert sum(answer.json()["name"] == server for answer in answers) == given > 0
         before = len(balancer.requests(visitors.mark))
         wait_for(lambda: len(balancer.requests(visitors.mark)) > before + 30)
         assert all(not line.startswith(server) for line in balancer.requests(visitors.mark)[before:])
