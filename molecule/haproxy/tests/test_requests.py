@@ -114,7 +114,7 @@ def test_denied_paths_in_absolute_addresses_and_over_http_2(balancer):
 
 
 @both_schemes
-@pytest.mark.parametrize("name", ["other.example", "127.0.0.1", f"{NAME}.", f"x.{NAME}", "", None])
+@pytest.mark.parametrize("name", ["other.example", "127.0.0.1", f"{NAME}.", f"x.{NAME}", f"x, {NAME}", f"{NAME},x", "", None])
 def test_only_names_of_the_site_are_answered(balancer, scheme, name):
     mark = uuid.uuid4().hex
     assert balancer.ask(f"/{mark}", scheme, host=name).status in (400, 404)
