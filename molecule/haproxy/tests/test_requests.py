@@ -114,7 +114,9 @@ def test_denied_paths_in_absolute_addresses_and_over_http_2(balancer):
 
 
 @both_schemes
-@pytest.mark.parametrize("name", ["other.example", "127.0.0.1", f"{NAME}.", f"x.{NAME}", f"x, {NAME}", f"{NAME},x", "", None])
+@pytest.mark.parametrize(
+    "name", ["other.example", "127.0.0.1", f"{NAME}.", f"x.{NAME}", f"x, {NAME}", f"{NAME},x", "", None]
+)
 def test_only_names_of_the_site_are_answered(balancer, scheme, name):
     mark = uuid.uuid4().hex
     assert balancer.ask(f"/{mark}", scheme, host=name).status in (400, 404)
@@ -263,8 +265,8 @@ def test_only_root_commands_it_and_no_key_is_copied(balancer):
     done = balancer.host.run("setpriv --reuid=www-data --regid=www-data --clear-groups python3 -c %s", ask)
     assert done.rc != 0 and "Permission" in done.stderr
     assert balancer.host.run("grep --recursive --no-dereference 'PRIVATE KEY' /etc/haproxy /run/haproxy*").rc == 1
-    workers = balancer.run("ps -o user= -C haproxy").split()
-    assert sorted(workers) == ["haproxy", "root"]
+    workers = set(balancer.run("ps -o user= -C haproxy").split())
+    assert workers == {"haproxy", "root"}, "one main process, the others without rights"
 
 
 def test_load_is_shared_and_nothing_fails(balancer):
