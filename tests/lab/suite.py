@@ -44,7 +44,7 @@ ONE_DISTRIBUTION = {
 }
 DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.
-WHOLE_SCENARIOS = ("data", "tickets")
+WHOLE_SCENARIOS = ("data", "nfs_shared", "tickets")
 # Process groups of the steps that run now.
 running: set[int] = set()
 
@@ -57,6 +57,7 @@ class Step:
     command: tuple[str, ...]
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
     needs_web2py: bool = False
+    needs_kernels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +94,25 @@ def deploys_web2py(name: str) -> bool:
     return any("lab_web2py" in path.read_text() for path in files)
 
 
+def has_kernels(name: str) -> bool:
+    """Whether machines of a scenario are user-mode Linux."""
+    inventory = lab.REPOSITORY / "molecule" / name / "inventory" / "hosts.yml"
+    return inventory.is_file() and re.search(r"^ *uml:$", inventory.read_text(), re.MULTILINE) is not None
+
+
 def scenario(name: str, keep: bool, variables: Mapping[str, str] | None = None, remark: str = "") -> Step:
     test = f"molecule test --scenario-name {shlex.quote(name)}"
     if keep:
         # --destroy=never also leaves out the destroying that the sequence begins with.
         test = f"molecule destroy --scenario-name {shlex.quote(name)} && {test} --destroy=never"
     whole = {"DISTRO": ""} if name in WHOLE_SCENARIOS else {}
-    return Step(f"scenario {name}{remark}", ("sh", "-c", test), {**(variables or {}), **whole}, deploys_web2py(name))
+    return Step(
+        f"scenario {name}{remark}",
+        ("sh", "-c", test),
+        {**(variables or {}), **whole},
+        needs_web2py=deploys_web2py(name),
+        needs_kernels=has_kernels(name),
+    )
 
 
 def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[Step]:
@@ -240,6 +253,8 @@ def main() -> int:
         if not sys.stdout.isatty():
             environment["NO_COLOR"] = "1"
         steps = choose(arguments, environment)
+        if any(step.needs_kernels for step in steps):
+            lab.kernels("image")
     except lab.LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
