@@ -116,6 +116,8 @@ def build(disk: Path, kernels: list[str]) -> None:
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
     with tempfile.TemporaryDirectory(dir=memory if roomy else None) as folder:
+        # apt gives up root to download.
+        Path(folder).chmod(0o755)
         root = Path(folder) / "root"
         lab.run(
             *("mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io"),
