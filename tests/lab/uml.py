@@ -108,6 +108,9 @@ def image() -> Path:
             lab.say(f"building {disk} (about a minute)")
             started = time.monotonic()
             build(disk, kernels)
+            if not Machine.all():
+                for old in set(HOME.glob("base-*.img")) - {disk}:
+                    old.unlink()
             lab.say(f"{disk} ready after {time.monotonic() - started:.0f} s")
     return disk
 
