@@ -213,6 +213,16 @@ def execute_all(steps: list[Step], environment: Mapping[str, str], jobs: int) ->
             raise
 
 
+def missing(step: Step) -> str:
+    """What this machine does not have and the step needs."""
+    # Tests of what only web2py itself does would fail on the stand-in, and tell nothing.
+    if step.needs_web2py and lab.web2py().kind == "stand-in":
+        return "a real web2py"
+    if step.needs_kernels and not (os.access("/dev/net/tun", os.W_OK) and os.geteuid() == 0):
+        return "root and /dev/net/tun"
+    return ""
+
+
 def report(outcomes: list[Outcome], impossible: list[Step], seconds: float) -> bool:
     failed = [outcome for outcome in outcomes if outcome.problem]
     if len(outcomes) > 1:
@@ -223,7 +233,7 @@ def report(outcomes: list[Outcome], impossible: list[Step], seconds: float) -> b
     for outcome in outcomes:
         print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {outcome.verdict}")
     for step in impossible:
-        print(f"   not run  {step.name}: it needs a real web2py, see docs/testing.md")
+        print(f"   not run  {step.name}: it needs {missing(step)}, see docs/testing.md")
     print(f"  {seconds:6.1f} s  altogether")
     for found in dict.fromkeys((lab.web2py(), lab.web2py(head=True))):
         print(found)
@@ -253,14 +263,12 @@ def main() -> int:
         if not sys.stdout.isatty():
             environment["NO_COLOR"] = "1"
         steps = choose(arguments, environment)
-        if any(step.needs_kernels for step in steps):
+        impossible = [step for step in steps if missing(step)]
+        if any(step.needs_kernels for step in steps if step not in impossible):
             lab.kernels("image")
     except lab.LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
-    # Tests of what only web2py itself does would fail on the stand-in, and tell nothing.
-    real = lab.web2py().kind != "stand-in"
-    impossible = [step for step in steps if step.needs_web2py and not real]
     try:
         outcomes = execute_all([step for step in steps if step not in impossible], environment, arguments.jobs)
     except KeyboardInterrupt:
