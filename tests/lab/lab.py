@@ -76,10 +76,10 @@ def succeeds(*command: str | Path, **options) -> bool:
 
 
 @contextlib.contextmanager
-def only_one() -> Iterator[None]:
+def only_one(lock_name: str = "lab.lock") -> Iterator[None]:
     """Let a second lab wait until the first has built what both need."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lab.lock", "w") as lock:
+    with open(CACHE / lock_name, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -241,6 +241,15 @@ def base_image(version: str, suite: str) -> str:
     return own
 
 
+# --- Machines with a kernel of their own ------------------------------------------------------------------------------
+
+
+def kernels(*arguments: str) -> None:
+    """Run uml.py, which imports this module."""
+    if subprocess.call([sys.executable, LAB / "uml.py", *arguments], stdin=subprocess.DEVNULL):
+        raise LabError("machines with a kernel of their own cannot be had; the reason is above")
+
+
 # --- web2py -----------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +347,8 @@ def environment() -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".ansible" / "collections"),
         "LAB_WEB2PY": str(web2py().path),
         "LAB_WEB2PY_HEAD": str(web2py(head=True).path),
+        # How to reach machines with a kernel of their own; uml.py writes it.
+        "LAB_SSH_CONFIG": str(CACHE / "uml" / "ssh_config"),
         # Names the place of the scenarios, else Molecule asks at each call to move them elsewhere.
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "MOLECULE_COMMAND_BORDERS": "0",
@@ -354,6 +365,7 @@ def up() -> None:
 
 def down() -> None:
     """Remove the machines and the network; images, virtual environment, cache and the daemon stay."""
+    kernels("stop")
     if not docker_answers():
         return
     machines = run("docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split()
@@ -371,6 +383,7 @@ def main() -> int:
     commands.add_parser("venv", help="the virtual environment of the tools; prints its path")
     commands.add_parser("docker", help="a running Docker daemon with the lab's network")
     commands.add_parser("images", help="machine images of Debian 12 and 13 with systemd")
+    commands.add_parser("kernels", help="the disk of machines with a kernel of their own; for scenarios that have some")
     source = commands.add_parser("web2py", help="find the web2py to deploy")
     source.add_argument("--head", action="store_true", help="prefer the newest development tree of the cache")
     source.add_argument("--json", action="store_true", help="one line of JSON instead of a sentence")
@@ -390,6 +403,8 @@ def main() -> int:
                 case "images":
                     docker()
                     images()
+                case "kernels":
+                    kernels("image")
                 case "web2py":
                     found = web2py(arguments.head)
                     fields = {"path": str(found.path), "kind": found.kind, "version": found.version}

@@ -44,7 +44,7 @@ ONE_DISTRIBUTION = {
 }
 DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.
-WHOLE_SCENARIOS = ("data", "tickets")
+WHOLE_SCENARIOS = ("data", "nfs_shared", "tickets")
 # Process groups of the steps that run now.
 running: set[int] = set()
 
@@ -57,6 +57,7 @@ class Step:
     command: tuple[str, ...]
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
     needs_web2py: bool = False
+    needs_kernels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +94,25 @@ def deploys_web2py(name: str) -> bool:
     return any("lab_web2py" in path.read_text() for path in files)
 
 
+def has_kernels(name: str) -> bool:
+    """Whether machines of a scenario are user-mode Linux."""
+    inventory = lab.REPOSITORY / "molecule" / name / "inventory" / "hosts.yml"
+    return inventory.is_file() and re.search(r"^ *uml:$", inventory.read_text(), re.MULTILINE) is not None
+
+
 def scenario(name: str, keep: bool, variables: Mapping[str, str] | None = None, remark: str = "") -> Step:
     test = f"molecule test --scenario-name {shlex.quote(name)}"
     if keep:
         # --destroy=never also leaves out the destroying that the sequence begins with.
         test = f"molecule destroy --scenario-name {shlex.quote(name)} && {test} --destroy=never"
     whole = {"DISTRO": ""} if name in WHOLE_SCENARIOS else {}
-    return Step(f"scenario {name}{remark}", ("sh", "-c", test), {**(variables or {}), **whole}, deploys_web2py(name))
+    return Step(
+        f"scenario {name}{remark}",
+        ("sh", "-c", test),
+        {**(variables or {}), **whole},
+        needs_web2py=deploys_web2py(name),
+        needs_kernels=has_kernels(name),
+    )
 
 
 def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[Step]:
@@ -200,6 +213,16 @@ def execute_all(steps: list[Step], environment: Mapping[str, str], jobs: int) ->
             raise
 
 
+def missing(step: Step) -> str:
+    """What this machine does not have and the step needs."""
+    # Tests of what only web2py itself does would fail on the stand-in, and tell nothing.
+    if step.needs_web2py and lab.web2py().kind == "stand-in":
+        return "a real web2py"
+    if step.needs_kernels and not (os.access("/dev/net/tun", os.W_OK) and os.geteuid() == 0):
+        return "root and /dev/net/tun"
+    return ""
+
+
 def report(outcomes: list[Outcome], impossible: list[Step], seconds: float) -> bool:
     failed = [outcome for outcome in outcomes if outcome.problem]
     if len(outcomes) > 1:
@@ -210,7 +233,7 @@ def report(outcomes: list[Outcome], impossible: list[Step], seconds: float) -> b
     for outcome in outcomes:
         print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {outcome.verdict}")
     for step in impossible:
-        print(f"   not run  {step.name}: it needs a real web2py, see docs/testing.md")
+        print(f"   not run  {step.name}: it needs {missing(step)}, see docs/testing.md")
     print(f"  {seconds:6.1f} s  altogether")
     for found in dict.fromkeys((lab.web2py(), lab.web2py(head=True))):
         print(found)
@@ -240,12 +263,12 @@ def main() -> int:
         if not sys.stdout.isatty():
             environment["NO_COLOR"] = "1"
         steps = choose(arguments, environment)
+        impossible = [step for step in steps if missing(step)]
+        if any(step.needs_kernels for step in steps if step not in impossible):
+            lab.kernels("image")
     except lab.LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
-    # Tests of what only web2py itself does would fail on the stand-in, and tell nothing.
-    real = lab.web2py().kind != "stand-in"
-    impossible = [step for step in steps if step.needs_web2py and not real]
     try:
         outcomes = execute_all([step for step in steps if step not in impossible], environment, arguments.jobs)
     except KeyboardInterrupt:

@@ -75,6 +75,13 @@ EXAMPLES = {
     "haproxy_path_pattern": ({}, r"^/+(\.?/+)*[^/]+/+(\.?/+)*appadmin([/.;]|$)"),
     "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
     "memcached_servers": ({}, ["cache1:11211", "[2001:db8::1]:11211"]),
+    "nfs_shared_drop_ins": (
+        {"nfs_shared_mounts": [{"name": "notes", "path": "/srv/shared/notes", "before_units": ["web2py.service"]}]},
+        [{"path": "/etc/systemd/system/web2py.service.d/nfs_shared_notes.conf", "mount": "/srv/shared/notes"}],
+    ),
+    "nfs_shared_errors": ({"nfs_shared_exports": [], "nfs_shared_mounts": []}, []),
+    "nfs_shared_mount_path": ({}, "/srv/shared"),
+    "nfs_shared_mount_unit": ({}, "srv-shared\\x2dnotes.mount"),
     "port_errors": ({"apache_wsgi_http_port": 80}, []),
     "postgresql_databases": (DATA, [{"name": "shop", "owner": "shop"}]),
     "postgresql_hba": (

@@ -1,0 +1,196 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The checks of the role nfs_shared's variables, and its names."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.web2py.deployment.plugins.module_utils import nfs_shared
+
+EXPORT = {"name": "notes", "path": "/srv/shared/notes", "clients": ["192.0.2.10"], "owner": 990, "group": 990}
+MOUNT = {"name": "notes", "server": "192.0.2.7", "export": "/srv/shared/notes", "path": "/var/lib/shop/notes"}
+ROLE = {
+    "exports": [EXPORT],
+    "mounts": [MOUNT],
+    "lease_time": 15,
+    "grace_time": 30,
+    "threads": 8,
+    "timeout": 10,
+    "server_wait": 60,
+}
+
+
+def names_all(errors: list[str], words: list[str]) -> bool:
+    return len(errors) == 1 and all(word in errors[0] for word in words)
+
+
+def test_a_role_without_a_fault():
+    assert nfs_shared.errors(ROLE) == []
+    assert nfs_shared.errors({**ROLE, "exports": [], "mounts": []}) == []
+    assert nfs_shared.errors({**ROLE, "lease_time": 10, "grace_time": 10, "timeout": 1, "threads": 1024}) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clients": ["2001:db8::7", "192.0.2.0/28", "web-1.example.org", "web1"]},
+        {"owner": "990", "mode": "2770"},
+        {"path": "/srv/a.b/_c-d", "read_only": True},
+        {"path": "/var/lib/shop", "mode": "700"},
+    ],
+)
+def test_an_export_without_a_fault(changes):
+    assert nfs_shared.export_errors([{**EXPORT, **changes}]) == []
+
+
+def test_of_what_is_absent_only_the_name_counts():
+    exports = [{"name": "old", "state": "absent"}, {**EXPORT, "name": "older", "state": "absent"}, EXPORT]
+    assert nfs_shared.export_errors(exports) == []
+    assert nfs_shared.mount_errors([{"name": "old", "state": "absent"}, MOUNT]) == []
+    assert names_all(nfs_shared.export_errors([{"name": "../x", "state": "absent"}]), ["'../x'"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(
+            ({"path": path}, ["nfs_shared_exports, notes", "path", repr(path), "absolute path"])
+            for path in ("srv/notes", "/srv/notes/", "/srv//notes", "/srv/../etc", "/srv/.notes", "/", "/srv/my notes")
+        ),
+        ({"path": None}, ["path", "None", "absolute path"]),
+        ({"path": '/srv/a"b'}, ["absolute path"]),
+        ({"path": "/srv/a\n/etc *(rw)"}, ["absolute path"]),
+        *(
+            ({"path": path}, ["path", repr(path), "belongs to the system"])
+            for path in ("/srv", "/etc", "/etc/nfs", "/usr/share/notes", "/var/lib", "/tmp/notes", "/home")
+        ),
+        ({"clients": []}, ["nfs_shared_exports, notes", "clients is []", "at least one"]),
+        ({"clients": None}, ["clients is None", "at least one"]),
+        ({"clients": "192.0.2.10"}, ["clients is '192.0.2.10'"]),
+        *(
+            ({"clients": [client]}, ["clients", repr(client), "no pattern"])
+            for client in ("*", "*.example.org", "web?", "@web", "web[12]")
+        ),
+        *(
+            ({"clients": [client]}, ["clients", repr(client), "the world", "name each client"])
+            for client in ("0.0.0.0/0", "::/0", "0.0.0.0", "::", "0.0.0.0/1", "128.0.0.0/1", "2000::/3")
+        ),
+        ({"clients": ["192.0.2.10/24"]}, ["'192.0.2.10/24'", "host bits"]),
+        ({"clients": ["192.0.2.300"]}, ["'192.0.2.300'", "host names"]),
+        ({"clients": [None]}, ["None", "host names"]),
+        ({"clients": ["a(rw)"]}, ["'a(rw)'", "host names"]),
+        ({"clients": ["web1", "web1"]}, ["'web1' is listed twice"]),
+        ({"owner": 0}, ["owner is 0", "root"]),
+        ({"group": "0"}, ["group is 0", "root"]),
+        ({"owner": 65534}, ["owner is 65534", "root of every client"]),
+        ({"owner": "www-data"}, ["owner is 'www-data'", "numbers"]),
+        ({"owner": None}, ["owner is None", "numbers"]),
+        ({"group": True}, ["group is True", "numbers"]),
+        ({"group": 2**32}, ["group is 4294967296", "numbers"]),
+        ({"mode": "0755"}, ["mode is '0755'", "everybody"]),
+        ({"mode": "488"}, ["mode is '488'", "quoted octal"]),
+        ({"mode": "u=rwx"}, ["mode is 'u=rwx'", "quoted octal"]),
+        ({"mode": "4750"}, ["mode is '4750'", "quoted octal"]),
+        ({"name": "my notes"}, ["name is 'my notes'", "letters"]),
+        ({"name": None}, ["name is None", "letters"]),
+    ],
+)
+def test_a_fault_of_an_export_is_named(changes, words):
+    errors = nfs_shared.export_errors([{**EXPORT, **changes}])
+    assert names_all(errors, words), errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"server": None}, ["nfs_shared_mounts, notes", "server is None", "host name"]),
+        ({"server": "192.0.2.300"}, ["'192.0.2.300'"]),
+        ({"server": "0.0.0.0"}, ["'0.0.0.0'"]),
+        ({"server": "storage:/srv"}, ["'storage:/srv'"]),
+        ({"export": "notes"}, ["export is 'notes'", "absolute path"]),
+        ({"export": None}, ["export is None"]),
+        ({"path": "notes"}, ["path", "'notes'", "absolute path"]),
+        ({"path": "/var/lib"}, ["'/var/lib'", "belongs to the system"]),
+        ({"path": "/srv/shared/notes"}, ["'/srv/shared/notes'", "exports itself"]),
+        ({"before_units": ["shop"]}, ["before_units", "'shop'", "full names"]),
+        ({"before_units": ["../shop.service"]}, ["'../shop.service'", "full names"]),
+        ({"before_units": "shop.service"}, ["before_units is 'shop.service'", "list"]),
+        ({"before_units": ["shop.service", "shop.service"]}, ["'shop.service' is listed twice"]),
+    ],
+)
+def test_a_fault_of_a_mount_is_named(changes, words):
+    errors = nfs_shared.mount_errors([{**MOUNT, **changes}], [EXPORT])
+    assert names_all(errors, words), errors
+
+
+def test_a_mount_without_a_fault():
+    for server in ("storage.example.org", "2001:db8::7", "storage"):
+        mount = {**MOUNT, "server": server, "before_units": ["shop.service", "web2py@public.service"]}
+        assert nfs_shared.mount_errors([mount], [EXPORT]) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"path": "/srv/other"}, ["'notes' is listed twice"]),
+        ({"name": "more"}, ["more", "'/srv/shared/notes'", "overlaps", "'notes'"]),
+        ({"name": "more", "path": "/srv/shared/notes/more"}, ["more", "overlaps '/srv/shared/notes' of 'notes'"]),
+        ({"name": "more", "path": "/srv/shared"}, ["'/srv/shared', which overlaps '/srv/shared/notes'"]),
+    ],
+)
+def test_entries_that_get_in_each_others_way(second, words):
+    errors = nfs_shared.export_errors([EXPORT, {**EXPORT, **second}])
+    assert names_all(errors, words), errors
+
+
+def test_paths_that_only_begin_alike_are_apart():
+    assert nfs_shared.export_errors([EXPORT, {**EXPORT, "name": "2", "path": "/srv/shared/notes2"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lease_time": 9}, ["nfs_shared_lease_time", "found 9,", "10 to 3600"]),
+        ({"lease_time": 3601, "grace_time": 3600}, ["nfs_shared_lease_time", "3601", "10 to 3600"]),
+        ({"grace_time": 14}, ["nfs_shared_grace_time", "found 14,", "15 to 3600", "nfs_shared_lease_time"]),
+        ({"grace_time": 3601}, ["nfs_shared_grace_time", "3601", "15 to 3600"]),
+        ({"threads": 0}, ["nfs_shared_threads", "found 0,", "1 to 1024"]),
+        ({"timeout": 601}, ["nfs_shared_timeout", "601", "1 to 600"]),
+        ({"server_wait": 0}, ["nfs_shared_server_wait", "found 0,", "1 to 3600"]),
+    ],
+)
+def test_a_fault_of_a_number_is_named(changes, words):
+    errors = nfs_shared.errors({**ROLE, **changes})
+    assert names_all(errors, words), errors
+
+
+def test_all_faults_at_once():
+    export = {**EXPORT, "path": "notes", "clients": ["*", "0.0.0.0/0"], "owner": 0, "group": 0, "mode": "0777"}
+    assert len(nfs_shared.errors({**ROLE, "exports": [export], "threads": 0})) == 7
+
+
+# By systemd-escape(1).
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/srv", "srv.mount"),
+        ("/srv/shared/notes", "srv-shared-notes.mount"),
+        ("/srv/my-notes", "srv-my\\x2dnotes.mount"),
+        ("/srv/a_b.c/d", "srv-a_b.c-d.mount"),
+        ("/var/lib/web2py/data/a-b/c", "var-lib-web2py-data-a\\x2db-c.mount"),
+    ],
+)
+def test_units_of_mounts(path, unit):
+    assert nfs_shared.mount_unit(path) == unit
+    assert nfs_shared.mount_path(unit) == path
+
+
+def test_drop_ins():
+    mounts = [
+        {**MOUNT, "before_units": ["shop.service", "web@1.service"]},
+        {**MOUNT, "name": "old", "state": "absent", "before_units": ["shop.service"]},
+        {**MOUNT, "name": "other", "path": "/srv/other"},
+    ]
+    assert nfs_shared.drop_ins(mounts) == [
+        {"path": "/etc/systemd/system/shop.service.d/nfs_shared_notes.conf", "mount": "/var/lib/shop/notes"},
+        {"path": "/etc/systemd/system/web@1.service.d/nfs_shared_notes.conf", "mount": "/var/lib/shop/notes"},
+    ]
