@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: client_addresses
-short_description: Addresses from which web hosts come to the database server
+short_description: Addresses from which hosts come to other hosts of the site
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
@@ -13,7 +13,7 @@ description:
   - A host of which neither is known is an error.
 options:
   _input:
-    description: The variables of each web host, with its facts in C(ansible_facts).
+    description: The variables of each host, with its facts in C(ansible_facts).
     type: list
     elements: dict
     required: true

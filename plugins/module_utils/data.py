@@ -264,7 +264,7 @@ def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str
 
 
 def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Addresses from which web hosts, given by their variables, come to the database server."""
+    """Addresses from which hosts, given by their variables, come to other hosts of the site."""
     addresses: list[str] = []
     for host in hosts:
         given = host.get("web2py_client_addresses")
@@ -275,7 +275,7 @@ def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
         if not all(given):
             raise ValueError(
-                f"the address of web host {host.get('inventory_hostname')!r} is not known: run the playbook without "
+                f"the address of host {host.get('inventory_hostname')!r} is not known: run the playbook without "
                 "--limit, or set web2py_client_addresses for that host"
             )
         addresses += [str(address) for address in given]

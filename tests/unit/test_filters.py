@@ -45,6 +45,7 @@ EXAMPLES = {
         },
         ["192.0.2.10", "2001:db8::10"],
     ),
+    "cluster_errors": ({}, []),
     "daemon_errors": ({**DATA, "web2py_daemon_instances": [{"name": "public", "port": 8000}]}, []),
     "dal_driver_args": ({}, {"connect_timeout": 3, **DEAD_PEER, "hostaddr": "2001:db8::1"}),
     "dal_uri": ({}, URI),
@@ -73,8 +74,6 @@ EXAMPLES = {
         ],
     ),
     "haproxy_path_pattern": ({}, r"^/+(\.?/+)*[^/]+/+(\.?/+)*appadmin([/.;]|$)"),
-    "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
-    "memcached_servers": ({}, ["cache1:11211", "[2001:db8::1]:11211"]),
     "nfs_shared_drop_ins": (
         {"nfs_shared_mounts": [{"name": "notes", "path": "/srv/shared/notes", "before_units": ["web2py.service"]}]},
         [{"path": "/etc/systemd/system/web2py.service.d/nfs_shared_notes.conf", "mount": "/srv/shared/notes"}],
@@ -82,6 +81,64 @@ EXAMPLES = {
     "nfs_shared_errors": ({"nfs_shared_exports": [], "nfs_shared_mounts": []}, []),
     "nfs_shared_mount_path": ({}, "/srv/shared"),
     "nfs_shared_mount_unit": ({}, "srv-shared\\x2dnotes.mount"),
+    "haproxy_server_name": ({}, "www1-example-org"),
+    "haproxy_servers": (
+        {
+            "hostvars": {
+                "www1.example.org": {
+                    "inventory_hostname": "www1.example.org",
+                    "ansible_facts": {"default_ipv4": {"address": "192.0.2.10"}},
+                },
+                "www2.example.org": {
+                    "inventory_hostname": "www2.example.org",
+                    "web2py_client_addresses": ["192.0.2.11"],
+                    "web2py_balancer_https": True,
+                    "web2py_server_names": ["www.example.org"],
+                },
+            },
+        },
+        [
+            {"name": "www1-example-org", "address": "192.0.2.10", "port": 80},
+            {
+                "name": "www2-example-org",
+                "address": "192.0.2.11",
+                "port": 443,
+                "tls": True,
+                "tls_name": "www.example.org",
+            },
+        ],
+    ),
+    "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
+    "memcached_servers": ({}, ["cache1:11211", "[2001:db8::1]:11211"]),
+    "nfs_shared_exports": (
+        {},
+        [
+            {"name": "shop-sessions", "state": "absent"},
+            {
+                "name": "shop-uploads",
+                "path": "/srv/web2py/shop/uploads",
+                "clients": ["192.0.2.10"],
+                "owner": 950,
+                "group": 950,
+                "mode": "0700",
+            },
+            {"name": "shop-errors", "state": "absent"},
+        ],
+    ),
+    "nfs_shared_mounts": (
+        {},
+        [
+            {"name": "shop-sessions", "state": "absent"},
+            {
+                "name": "shop-uploads",
+                "server": "192.0.2.7",
+                "export": "/srv/web2py/shop/uploads",
+                "path": "/var/lib/web2py/data/shop/uploads",
+                "before_units": ["apache2.service"],
+            },
+            {"name": "shop-errors", "state": "absent"},
+        ],
+    ),
     "port_errors": ({"apache_wsgi_http_port": 80}, []),
     "postgresql_databases": (DATA, [{"name": "shop", "owner": "shop"}]),
     "postgresql_hba": (
