@@ -365,32 +365,55 @@ def reached(state: str, row: Mapping[str, str]) -> bool:
     return is_up(row) if state == "ready" else busy(row) == 0
 
 
+def chosen(states: Mapping[str, str], backend: str, servers: Sequence[str], *, others: bool) -> list[str]:
+    """The servers that are meant: those that are named, or with `others` all that are not."""
+    if others:
+        return [server for server in states if server not in servers]
+    for server in servers:
+        if server not in states:
+            known = ", ".join(sorted(states)) or f"none, because there is no backend {backend!r}"
+            raise RuntimeFault(f"server: found {server!r}, allowed are the servers of {backend!r}: {known}")
+    return list(servers)
+
+
 def set_state(
     ask: Callable[[str], str],
     backend: str,
-    server: str,
+    servers: Sequence[str],
     state: str,
     *,
+    others: bool = False,
+    former: Sequence[str] = STATES,
     check: bool = False,
     wait: bool = True,
     timeout: float = 300,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
-    """Bring a server into a state; with `wait`, end when it has no request left, or, to be ready, when it is up."""
+    """Bring servers into a state; with `wait`, end when none has a request left, or, to be ready, when all are up."""
     states = administrative_states(ask("show servers state"), backend)
-    if server not in states:
-        known = ", ".join(sorted(states)) or f"none, because there is no backend {backend!r}"
-        raise RuntimeFault(f"server: found {server!r}, allowed are the servers of {backend!r}: {known}")
-    before = states[server]
-    if before != state and not check and (answer := ask(f"set server {backend}/{server} state {state}").strip()):
-        raise RuntimeFault(f"HAProxy refuses to set {server!r} to {state}: {answer}")
+    before = {
+        server: states[server]
+        for server in chosen(states, backend, servers, others=others)
+        if states[server] in former or states[server] == state
+    }
+    changing = [server for server, found in before.items() if found != state]
+    for server in [] if check else changing:
+        if answer := ask(f"set server {backend}/{server} state {state}").strip():
+            raise RuntimeFault(f"HAProxy refuses to set {server!r} to {state}: {answer}")
     deadline = clock() + timeout
     while True:
-        row = statistics(ask("show stat"), backend, server)
-        if check or not wait or reached(state, row):
-            return {"changed": before != state, "before": before, "requests": busy(row), "status": row["status"]}
+        table = ask("show stat")
+        rows = {server: statistics(table, backend, server) for server in before}
+        late = [server for server, row in rows.items() if not reached(state, row)]
+        if check or not wait or not late:
+            found = [
+                {"name": server, "before": before[server], "requests": busy(row), "status": row["status"]}
+                for server, row in rows.items()
+            ]
+            return {"changed": bool(changing), "servers": found}
         if clock() >= deadline:
+            server, row = late[0], rows[late[0]]
             left = f"its status is {row['status']}" if state == "ready" else f"it has {busy(row)} requests"
             raise RuntimeFault(f"{server!r} is set to {state}, but after {timeout:g} seconds {left}")
         sleep(0.1)

@@ -16,9 +16,26 @@ description:
   - Runs on the balancer. The role P(web2py.deployment.haproxy#role) keeps the state over a reload and a restart.
 options:
   server:
-    description: Name of the server.
-    type: str
+    description: Names of servers.
+    type: list
+    elements: str
     required: true
+  others:
+    description: Whether all servers of the backend are meant that O(server) does not name.
+    type: bool
+    default: false
+  former:
+    description: Leave a server alone that is in none of these states.
+    type: list
+    elements: str
+    choices:
+      - ready
+      - drain
+      - maint
+    default:
+      - ready
+      - drain
+      - maint
   backend:
     description: Name of the backend that it belongs to.
     type: str
@@ -73,21 +90,28 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-before:
-  description: The state that was set before, V(ready), V(drain) or V(maint).
+servers:
+  description: The servers that are meant and were not left alone.
   returned: success
-  type: str
-  sample: ready
-requests:
-  description: How many requests the server has, and how many wait for it.
-  returned: success
-  type: int
-  sample: 0
-status:
-  description: What HAProxy says of the server, for example V(UP), V(DOWN), V(DRAIN) or V(MAINT).
-  returned: success
-  type: str
-  sample: DRAIN
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the server.
+      type: str
+      sample: web1
+    before:
+      description: The state that was set before, V(ready), V(drain) or V(maint).
+      type: str
+      sample: ready
+    requests:
+      description: How many requests the server has, and how many wait for it.
+      type: int
+      sample: 0
+    status:
+      description: What HAProxy says of the server, for example V(UP), V(DOWN), V(DRAIN) or V(MAINT).
+      type: str
+      sample: DRAIN
 """
 
 import functools
@@ -99,7 +123,14 @@ from ansible_collections.web2py.deployment.plugins.module_utils import haproxy
 def main():
     module = AnsibleModule(
         argument_spec={
-            "server": {"type": "str", "required": True},
+            "server": {"type": "list", "elements": "str", "required": True},
+            "others": {"type": "bool", "default": False},
+            "former": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(haproxy.STATES),
+                "default": list(haproxy.STATES),
+            },
             "backend": {"type": "str", "default": "servers"},
             "state": {"type": "str", "choices": list(haproxy.STATES), "required": True},
             "wait": {"type": "bool", "default": True},
@@ -115,13 +146,18 @@ def main():
             given["backend"],
             given["server"],
             given["state"],
+            others=given["others"],
+            former=given["former"],
             check=module.check_mode,
             wait=given["wait"],
             timeout=given["timeout"],
         )
     except haproxy.RuntimeFault as fault:
         module.fail_json(msg=str(fault))
-    diff = {"before": {"state": result["before"]}, "after": {"state": given["state"]}}
+    diff = {
+        "before": {server["name"]: server["before"] for server in result["servers"]},
+        "after": {server["name"]: given["state"] for server in result["servers"]},
+    }
     module.exit_json(**result, diff=diff)
 
 

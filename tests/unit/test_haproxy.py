@@ -260,9 +260,10 @@ class FakeHAProxy:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def set(self, server: str, state: str, **options: object) -> dict[str, object]:
+    def set(self, server: str | list[str], state: str, **options: object) -> dict[str, object]:
         clock = {"clock": lambda: self.now, "sleep": self.sleep}
-        return haproxy.set_state(self.ask, options.pop("backend", "servers"), server, state, **clock, **options)
+        servers = [server] if isinstance(server, str) else server
+        return haproxy.set_state(self.ask, options.pop("backend", "servers"), servers, state, **clock, **options)
 
     def changes(self) -> list[str]:
         return [command for command in self.commands if command.startswith("set")]
@@ -271,7 +272,8 @@ class FakeHAProxy:
 def test_a_drained_server_is_waited_for():
     fake = FakeHAProxy(web1={"requests": 3}, web2={})
     result = fake.set("web1", "drain")
-    assert result == {"changed": True, "before": "ready", "requests": 0, "status": "UP"}
+    server = {"name": "web1", "before": "ready", "requests": 0, "status": "UP"}
+    assert result == {"changed": True, "servers": [server]}
     assert fake.changes() == ["set server servers/web1 state drain"] and fake.now > 0.25
 
 
@@ -283,7 +285,7 @@ def test_a_state_that_is_there_is_no_change_and_still_waited_for():
 
 def test_who_does_not_wait_hears_what_is_left():
     fake = FakeHAProxy(web1={"requests": 3})
-    assert fake.set("web1", "maint", wait=False)["requests"] == 3
+    assert fake.set("web1", "maint", wait=False)["servers"][0]["requests"] == 3
     assert fake.now == 0
 
 
@@ -292,6 +294,21 @@ def test_check_mode_changes_nothing_and_waits_for_nothing(state):
     fake = FakeHAProxy(web1={"flags": 8, "requests": 99, "status": "DOWN"})
     assert fake.set("web1", state, check=True)["changed"] is (state != "drain")
     assert fake.changes() == [] and fake.now == 0
+
+
+def test_all_other_servers():
+    fake = FakeHAProxy(web1={"requests": 9000}, web2={"requests": 3}, web3={"flags": 8})
+    result = fake.set(["web1", "not there"], "drain", others=True)
+    assert [server["name"] for server in result["servers"]] == ["web2", "web3"] and result["changed"]
+    assert fake.changes() == ["set server servers/web2 state drain"]
+    assert fake.set(["web1", "web2", "web3"], "drain", others=True) == {"changed": False, "servers": []}
+
+
+def test_a_server_in_another_state_is_left_alone():
+    fake = FakeHAProxy(web1={"flags": 8}, web2={"flags": 1, "status": "MAINT"}, web3={})
+    result = fake.set(["web1", "web2", "web3"], "ready", former=["drain"])
+    assert [server["name"] for server in result["servers"]] == ["web1", "web3"]
+    assert fake.changes() == ["set server servers/web1 state ready"]
 
 
 def test_a_wait_ends_with_an_error_that_says_what_is_left():
