@@ -13,6 +13,7 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -138,12 +139,46 @@ def docker() -> None:
         start_docker()
     allow_many_systemds()
     # Made here, once, because two scenarios that start together would each make one of this name.
-    if not succeeds("docker", "network", "inspect", NETWORK):
-        run("docker", "network", "create", "--label", LABEL, NETWORK)
+    network()
 
 
 def docker_answers() -> bool:
     return succeeds("docker", "version", timeout=20)
+
+
+def network() -> None:
+    """Docker gives addresses of the lower half of this network; those of the upper half uml.py gives, and they stay."""
+    options = ("--label", LABEL)
+    if succeeds("docker", "network", "inspect", NETWORK):
+        found = network_settings()
+        # One from before is replaced, unless machines use it; Docker does not know of those that are no containers.
+        used = Path("/sys/class/net", bridge(found), "brif")
+        if has_fixed_addresses(found) or (used.is_dir() and any(used.iterdir())):
+            return
+        if not succeeds("docker", "network", "rm", NETWORK):
+            return
+    # Docker knows which subnet is free, but takes fixed addresses only in one that it was told.
+    run("docker", "network", "create", *options, NETWORK)
+    subnet = ipv4_settings(network_settings())["Subnet"]
+    lower = next(ipaddress.ip_network(subnet).subnets())
+    run("docker", "network", "rm", NETWORK)
+    run("docker", "network", "create", *options, "--subnet", subnet, "--ip-range", str(lower), NETWORK)
+
+
+def network_settings() -> dict:
+    return json.loads(run("docker", "network", "inspect", NETWORK).stdout)[0]
+
+
+def ipv4_settings(settings: dict) -> dict[str, str]:
+    return next(entry for entry in settings["IPAM"]["Config"] if ":" not in entry["Subnet"])
+
+
+def bridge(settings: dict) -> str:
+    return (settings["Options"] or {}).get("com.docker.network.bridge.name") or f"br-{settings['Id'][:12]}"
+
+
+def has_fixed_addresses(settings: dict) -> bool:
+    return bool(ipv4_settings(settings).get("IPRange"))
 
 
 def start_docker() -> None:

@@ -20,6 +20,8 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(lab, "CACHE", tmp_path)
     for name, path in (("HOME", ""), ("MACHINES", "machines"), ("SSH_CONFIG", "ssh_config"), ("KEY", "key")):
         monkeypatch.setattr(uml, name, tmp_path / path)
+    # Not those of machines that run here meanwhile.
+    monkeypatch.setattr(uml.Machine, "tap", property(lambda machine: f"web2py-test{machine.number}"))
     return tmp_path
 
 
@@ -66,6 +68,35 @@ def test_what_is_stopped_is_forgotten_and_its_number_is_free(booted, home):
     uml.stop([])
     assert uml.listed() == []
     assert all(process.wait(5) == -9 for process in booted)
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """What Docker says about the network."""
+    found = {
+        "Id": "6b2a64ebec3f1a4f",
+        "Options": {},
+        "IPAM": {"Config": [{"Subnet": "172.18.0.0/16", "IPRange": "172.18.0.0/17"}]},
+    }
+    monkeypatch.setattr(lab, "network_settings", lambda: found)
+    return found
+
+
+def test_a_container_has_an_address_that_no_machine_gets(booted, settings):
+    uml.start(["a"])
+    (container,) = uml.reserve(["c_1"])
+    assert (container.address, container.host_name) == ("172.18.255.253", "c-1")
+    assert uml.reserve(["c_1"]) == [container]
+    assert [machine.address for machine in uml.start(["b"])] == ["172.18.255.252"]
+    assert len(booted) == 2
+    uml.stop(["c_1"])
+    assert [machine.address for machine in uml.start(["d"])] == ["172.18.255.253"]
+
+
+def test_a_network_without_fixed_addresses_is_named(home, settings):
+    del settings["IPAM"]["Config"][0]["IPRange"]
+    with pytest.raises(lab.LabError, match="make lab-down"):
+        uml.reserve(["c"])
 
 
 def test_another_process_of_the_same_number_is_left_alone(booted):

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import ipaddress
 import json
 import os
@@ -48,7 +49,11 @@ PACKAGES = (
     *("ca-certificates", "curl", "dbus", "iproute2", "procps", "python3", "python3-apt", "sudo", "systemd"),
     *("systemd-sysv", "kmod", "netbase", "openssh-server"),
 )
+# Fetched but not installed: what is slow here is the network, and a role must name what it needs.
+FETCHED = ("apache2", "libapache2-mod-wsgi-py3", "nfs-kernel-server")
 FILES = {
+    # Reading descriptions that nobody reads takes seconds.
+    "etc/apt/apt.conf.d/languages": 'Acquire::Languages "none";\n',
     "etc/fstab": "/dev/ubda / ext4 defaults 0 0\n",
     "etc/machine-id": "",
     "etc/hostname": "localhost\n",
@@ -100,8 +105,8 @@ def image() -> Path:
         if not KEY.exists():
             lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "web2py-lab", "-f", KEY)
         kernels = sorted(path.name for path in MODULES.iterdir())
-        inputs = (Path(__file__).read_bytes(), KEY.with_suffix(".pub").read_bytes(), repr(kernels).encode())
-        disk = HOME / f"base-{hashlib.sha256(b''.join(inputs)).hexdigest()[:12]}.img"
+        recipe = (SUITE, PACKAGES, FETCHED, FILES, MASKED, inspect.getsource(build), KEY.with_suffix(".pub").read_text(), kernels)
+        disk = HOME / f"base-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}.img"
         if not disk.exists():
             if os.geteuid():
                 raise lab.LabError("only root can make the disk of machines with a kernel of their own")
@@ -124,7 +129,10 @@ def build(disk: Path, kernels: list[str]) -> None:
         root = Path(folder) / "root"
         lab.run(
             *("mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io"),
-            f"--include={','.join(PACKAGES)}",
+            *(f"--include={','.join(PACKAGES)}", "--aptopt=Acquire::Languages none", "--skip=cleanup/apt"),
+            '--customize-hook=chroot "$1" apt-get clean',
+            '--customize-hook=chroot "$1" apt-get install --quiet --quiet --yes --no-install-recommends --download-only '
+            f"{' '.join(FETCHED)} >/dev/null",
             '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
             *(SUITE, root),
         )
@@ -155,7 +163,7 @@ def build(disk: Path, kernels: list[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The containers' network. Docker gives addresses from the lower end, machines here take them from the upper."""
+    """The containers' network."""
 
     bridge: str
     subnet: ipaddress.IPv4Network
@@ -163,11 +171,10 @@ class Network:
 
     @classmethod
     def find(cls) -> Network:
-        found = json.loads(lab.run("docker", "network", "inspect", lab.NETWORK).stdout)[0]
-        bridge = (found["Options"] or {}).get("com.docker.network.bridge.name") or f"br-{found['Id'][:12]}"
-        config = next(entry for entry in found["IPAM"]["Config"] if ":" not in entry["Subnet"])
+        found = lab.network_settings()
+        config = lab.ipv4_settings(found)
         subnet = ipaddress.IPv4Network(config["Subnet"])
-        return cls(bridge, subnet, config.get("Gateway") or str(subnet[1]))
+        return cls(lab.bridge(found), subnet, config.get("Gateway") or str(subnet[1]))
 
     def address(self, number: int) -> str:
         return str(self.subnet[-1 - number])
@@ -175,6 +182,8 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
+    """A container has only the name and the address."""
+
     name: str
     number: int
     address: str
@@ -190,6 +199,11 @@ class Machine:
     @property
     def folder(self) -> Path:
         return MACHINES / self.name
+
+    @property
+    def host_name(self) -> str:
+        """Without the underscores that a scenario's name may have, and no host name."""
+        return self.name.replace("_", "-")
 
     @property
     def tap(self) -> str:
@@ -211,15 +225,19 @@ class Machine:
         if not Path("/sys/class/net", self.tap).exists():
             lab.run("ip", "tuntap", "add", "dev", self.tap, "mode", "tap")
         lab.run("ip", "link", "set", self.tap, "master", network.bridge, "up")
+        # The base that its own disk was begun with, also when the recipe has changed since.
+        begun = self.folder / "base.img"
+        if not begun.is_symlink():
+            begun.symlink_to(base)
         mac = f"02:77:32:70:{self.number >> 8:02x}:{self.number & 255:02x}"
         with open(self.console, "ab") as console:
             process = subprocess.Popen(
                 [
                     BOOT,
-                    *("mem=384M", f"ubda={self.folder / 'disk.cow'},{base}", "root=/dev/ubda", "rw"),
+                    *("mem=384M", f"ubda={self.folder / 'disk.cow'},{begun.resolve()}", "root=/dev/ubda", "rw"),
                     f"vec0:transport=tap,ifname={self.tap},mac={mac},depth=128,gro=1",
                     *("con=null", "con0=null,fd:1", "con1=null", "ssl=null", f"uml_dir={self.folder}/"),
-                    f"systemd.hostname={self.name}",
+                    f"systemd.hostname={self.host_name}",
                     f"lab.address={self.address}/{network.subnet.prefixlen}",
                     f"lab.gateway={network.gateway}",
                     f"lab.nameservers={','.join(nameservers())}",
@@ -290,12 +308,33 @@ def write_ssh_config() -> None:
         "  UserKnownHostsFile /dev/null",
         "  LogLevel ERROR",
         # A machine whose power was cut closes no connection.
-        "  ServerAliveInterval 2",
-        "  ServerAliveCountMax 5",
+        "  ServerAliveInterval 3",
+        "  ServerAliveCountMax 10",
     ]
     unfinished = SSH_CONFIG.with_suffix(".unfinished")
     unfinished.write_text("\n".join(lines) + "\n")
     unfinished.replace(SSH_CONFIG)
+
+
+def settle(name: str, network: Network) -> Machine:
+    """The machine of this name, a new one with an address that nobody has."""
+    machine = Machine.named(name)
+    if not machine:
+        taken = {other.number for other in Machine.all()}
+        number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+        machine = Machine(name, number, network.address(number))
+        machine.folder.mkdir(parents=True)
+        (machine.folder / "machine.json").write_text(json.dumps(dataclasses.asdict(machine)))
+    return machine
+
+
+def reserve(names: list[str]) -> list[Machine]:
+    """Addresses for containers that machines here know by name: Docker's may change whenever a container starts."""
+    if not lab.has_fixed_addresses(lab.network_settings()):
+        raise lab.LabError(f"network {lab.NETWORK} is from before and has no fixed addresses: `make lab-down` removes it")
+    with lab.only_one("uml.lock"):
+        network = Network.find()
+        return [settle(name, network) for name in names]
 
 
 def start(names: list[str]) -> list[Machine]:
@@ -303,14 +342,7 @@ def start(names: list[str]) -> list[Machine]:
     base = image()
     with lab.only_one("uml.lock"):
         network = Network.find()
-        for name in names:
-            machine = Machine.named(name)
-            if not machine:
-                taken = {other.number for other in Machine.all()}
-                number = next(number for number in range(1, len(taken) + 2) if number not in taken)
-                machine = Machine(name, number, network.address(number))
-                machine.folder.mkdir(parents=True)
-                (machine.folder / "machine.json").write_text(json.dumps(dataclasses.asdict(machine)))
+        for machine in [settle(name, network) for name in names]:
             if not machine.process():
                 machine.boot(network, base)
         write_ssh_config()
@@ -346,6 +378,7 @@ def main() -> int:
     commands.add_parser("image", help="the base disk; prints its path")
     for command, text, number in (
         ("start", "boot machines and wait for their sshd; prints them as JSON", "+"),
+        ("reserve", "keep addresses for containers; prints them as JSON", "+"),
         ("kill", "cut the power: nothing is written any more, the disk stays for the next start", "+"),
         ("stop", "end machines and delete their disks; without a name all of them", "*"),
     ):
@@ -358,6 +391,8 @@ def main() -> int:
                 print(image())
             case "start":
                 print(json.dumps([dataclasses.asdict(machine) for machine in start(arguments.names)]))
+            case "reserve":
+                print(json.dumps([dataclasses.asdict(machine) for machine in reserve(arguments.names)]))
             case "kill":
                 kill(arguments.names)
             case "stop":

@@ -19,6 +19,10 @@ EXPORTS, MOUNTS = (
 )
 
 
+def mount_options(machine, path: str) -> set[str]:
+    return set(machine.run(f"findmnt --noheadings --output OPTIONS {path}").split(","))
+
+
 def changes(run) -> int:
     return sum(host["changed"] for host in run.stats().values())
 
@@ -28,6 +32,22 @@ def test_another_run_changes_nothing(arguments):
     run = play(*arguments)
     assert run.status == 0, run.output
     assert changes(run) == 0, run.changed_tasks()
+
+
+def test_a_run_that_was_killed_before_it_restarted_anything_is_made_good(server, first, second):
+    """It has written its files, so the next run has nothing to write."""
+    server.run("sed -i s/^lease-time=.*/lease-time=12/ /etc/nfs.conf.d/ansible.conf")
+    unit = "/etc/systemd/system/var-lib-shop-reference.mount"
+    first.run(f"sed -i s/timeo=100/timeo=200/ {unit} && grep timeo=200 {unit}")
+    run = play(variables={"nfs_shared_lease_time": 12, "nfs_shared_timeout": 20})
+    assert run.status == 0, run.output
+    assert server.run("cat /proc/fs/nfsd/nfsv4leasetime") == "12"
+    for machine in (first, second):
+        assert mount_options(machine, "/var/lib/shop/reference") >= {"timeo=200"}
+    run = play()
+    assert run.status == 0, run.output
+    assert server.run("cat /proc/fs/nfsd/nfsv4leasetime") == "15"
+    assert mount_options(first, "/var/lib/shop/reference") >= {"timeo=100"}
 
 
 def test_a_mount_that_is_refused_says_why_and_can_be_removed(second):
