@@ -5,14 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: nfs_shared_exports
-short_description: Folders of applications that a storage server shares
+short_description: The folder that a storage server shares with web hosts
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - For C(nfs_shared_exports) of the role P(web2py.deployment.nfs_shared#role). The folders C(sessions), C(uploads)
-    and C(errors) of each exposed application, as long as it keeps that kind of data in files; others with
-    C(state=absent).
-  - Not C(cache), since web2py's C(cache.disk) stops for ever over NFS, and never code.
+  - For C(nfs_shared_exports) of the role P(web2py.deployment.nfs_shared#role). Web hosts keep the folders C(sessions),
+    C(uploads) and C(errors) of each exposed application in it that keeps such data in files; with C(state=absent) if
+    none does. Not C(cache), since web2py's C(cache.disk) stops for ever over NFS, and never code.
 options:
   _input:
     description: The list C(web2py_applications).
@@ -35,8 +34,7 @@ options:
 """
 
 EXAMPLES = r"""
-exports: "{{ [{'name': 'shop', 'sessions': 'database', 'tickets': 'database'}]
-  | web2py.deployment.nfs_shared_exports(['192.0.2.10'], 950, 950) }}"
+exports: "{{ [{'name': 'shop'}] | web2py.deployment.nfs_shared_exports(['192.0.2.10'], 950, 950) }}"
 """
 
 RETURN = r"""
@@ -44,14 +42,12 @@ _value:
   description: The exports.
   type: list
   sample:
-    - {name: shop-sessions, state: absent}
-    - name: shop-uploads
-      path: /srv/web2py/shop/uploads
+    - name: web2py
+      path: /srv/web2py
       clients: [192.0.2.10]
       owner: 950
       group: 950
       mode: '0700'
-    - {name: shop-errors, state: absent}
 """
 
 from ansible_collections.web2py.deployment.plugins.module_utils import cluster

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: nfs_shared_mounts
-short_description: Folders of applications that a web host mounts
+short_description: The shared folder in its place on a web host
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - For C(nfs_shared_mounts) of the role P(web2py.deployment.nfs_shared#role). What
-    P(web2py.deployment.nfs_shared_exports#filter) exports, in its place on a web host.
+  - For C(nfs_shared_mounts) of the role P(web2py.deployment.nfs_shared#role). Mounts what
+    P(web2py.deployment.nfs_shared_exports#filter) exports.
 options:
   _input:
     description: The list C(web2py_applications).
@@ -29,8 +29,7 @@ options:
 """
 
 EXAMPLES = r"""
-mounts: "{{ [{'name': 'shop', 'sessions': 'database', 'tickets': 'database'}]
-  | web2py.deployment.nfs_shared_mounts('192.0.2.7', ['apache2.service']) }}"
+mounts: "{{ [{'name': 'shop'}] | web2py.deployment.nfs_shared_mounts('192.0.2.7', ['apache2.service']) }}"
 """
 
 RETURN = r"""
@@ -38,13 +37,11 @@ _value:
   description: The mounts.
   type: list
   sample:
-    - {name: shop-sessions, state: absent}
-    - name: shop-uploads
+    - name: web2py
       server: 192.0.2.7
-      export: /srv/web2py/shop/uploads
-      path: /var/lib/web2py/data/shop/uploads
-      before_units: [apache2.service]
-    - {name: shop-errors, state: absent}
+      export: /srv/web2py
+      path: /var/lib/web2py/data/web2py-shared
+      before_units: [apache2.service, web2py-sessions@shop.service]
 """
 
 from ansible_collections.web2py.deployment.plugins.module_utils import cluster

@@ -16,58 +16,45 @@ from ansible_collections.web2py.deployment.plugins.module_utils.site import entr
 # The chapter's shared folders (web2py-book, "Sharing application folders"), with the key that says where an application
 # keeps that kind of data. `cache` is not among them: cache.disk stops for ever over NFS.
 SHARED_FOLDERS = {"sessions": "sessions", "uploads": "uploads", "errors": "tickets"}
-# Of the storage server.
-EXPORTS = "/srv/web2py"
-# Of a web host.
-DATA = "/var/lib/web2py/data"
+# On the storage server, and where a web host mounts it. An application's name has no dash.
+EXPORT = "/srv/web2py"
+MOUNT = "/var/lib/web2py/data/web2py-shared"
 
 
-def shared_folders(applications: Any) -> list[tuple[str, str, bool]]:
-    """Application, folder and whether it is shared, for each folder that could be.
+def shared_folders(application: Mapping[str, Any]) -> list[str]:
+    """Folders of an application that all web hosts share, as long as it keeps that kind of data in files.
 
     An application that is not exposed belongs to one host, as admin does.
     """
-    return [
-        (
-            str(item["name"]),
-            folder,
-            present(item) and item.get("exposed", True) is True and item.get(key, "files") == "files",
-        )
-        for item in entries(applications)
-        for folder, key in SHARED_FOLDERS.items()
-    ]
+    if not present(application) or application.get("exposed", True) is not True:
+        return []
+    return [folder for folder, key in SHARED_FOLDERS.items() if application.get(key, "files") == "files"]
 
 
 def nfs_shared_exports(applications: Any, clients: Sequence[str], owner: int, group: int) -> list[dict[str, Any]]:
     """Input of the role nfs_shared for the storage server."""
+    if not clients or not any(map(shared_folders, entries(applications))):
+        return [{"name": "web2py", "state": "absent"}]
     return [
         {
-            "name": f"{name}-{folder}",
-            "path": f"{EXPORTS}/{name}/{folder}",
+            "name": "web2py",
+            "path": EXPORT,
             "clients": list(clients),
             "owner": int(owner),
             "group": int(group),
             "mode": "0700",
         }
-        if shared and clients
-        else {"name": f"{name}-{folder}", "state": "absent"}
-        for name, folder, shared in shared_folders(applications)
     ]
 
 
 def nfs_shared_mounts(applications: Any, server: str, units: Sequence[str]) -> list[dict[str, Any]]:
     """Input of the role nfs_shared for a web host; without a server nothing is mounted."""
+    sharing = [item for item in entries(applications) if shared_folders(item)]
+    if not server or not sharing:
+        return [{"name": "web2py", "state": "absent"}]
+    expiring = [f"web2py-sessions@{item['name']}.service" for item in sharing if "sessions" in shared_folders(item)]
     return [
-        {
-            "name": f"{name}-{folder}",
-            "server": server,
-            "export": f"{EXPORTS}/{name}/{folder}",
-            "path": f"{DATA}/{name}/{folder}",
-            "before_units": [*units, *([f"web2py-sessions@{name}.service"] if folder == "sessions" else [])],
-        }
-        if shared and server
-        else {"name": f"{name}-{folder}", "state": "absent"}
-        for name, folder, shared in shared_folders(applications)
+        {"name": "web2py", "server": server, "export": EXPORT, "path": MOUNT, "before_units": [*units, *expiring]},
     ]
 
 
@@ -115,8 +102,7 @@ def cluster_errors(
             )
     # One host that is both has its folders to itself.
     storage_hosts = [host for host in storage_hosts if host not in web_hosts]
-    shared = any(is_shared for _name, _folder, is_shared in shared_folders(applications))
-    if storage_hosts and shared and (uid is None or gid is None):
+    if storage_hosts and any(map(shared_folders, entries(applications))) and (uid is None or gid is None):
         errors.append(
             "web2py_uid and web2py_gid: found nothing for one of them; files on the storage server belong to numbers, "
             "so set both in group_vars/all.yml, to numbers from 1 to 999 that are free on all hosts, for example 950"

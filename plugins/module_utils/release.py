@@ -15,7 +15,7 @@ import pwd
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 INCOMING = ".incoming-"
 # What web2py writes per application (gluon.fileutils.create_missing_app_folders and web2py-book, "Scalability").
@@ -155,6 +155,48 @@ def ensure_folder(path: str, uid: int, gid: int, mode: int, check: bool) -> bool
     if not check:
         os.chown(path, uid, gid)
         os.chmod(path, mode)
+    return True
+
+
+@contextlib.contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """Be this user for files: on a server that squashes root, root may not even look."""
+    group, user = os.getegid(), os.geteuid()
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
+
+
+def ensure_shared(path: str, target: str, uid: int, gid: int, check: bool) -> bool:
+    """Make a folder that several hosts share, and a link to it; tell whether anything was (or would be) changed."""
+    with acting_as(uid, gid):
+        missing = not os.path.isdir(target)
+        if missing and not check:
+            # Another host may be about to make it, too.
+            os.makedirs(target, mode=0o700, exist_ok=True)
+    if os.path.isdir(path) and not os.path.islink(path):
+        if os.listdir(path):
+            raise ReleaseError(
+                f"{path} is to be shared, but it holds files of this host alone; "
+                f"stop the web server, move them to {target} and run the play again"
+            )
+        if check:
+            return True
+        os.rmdir(path)
+    return ensure_link(path, target, check) or missing
+
+
+def unshare(path: str, shared: str, check: bool) -> bool:
+    """Remove a link into what hosts share, where a folder of this host's own is to be."""
+    target = link_target(path)
+    if target is None or not target.startswith(f"{shared}/"):
+        return False
+    if not check:
+        os.unlink(path)
     return True
 
 

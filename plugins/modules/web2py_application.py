@@ -56,6 +56,23 @@ options:
       - Without O(settings_file), for the application C(admin), lets it open such databases.
     type: bool
     default: false
+  shared:
+    description:
+      - Folders that several hosts share. They are made in O(shared_root) as the service user, with links to them. Where
+        this host already has files of its own in one, the module fails and says what to do.
+    type: list
+    elements: str
+    choices:
+      - sessions
+      - errors
+      - uploads
+      - cache
+      - databases
+    default: []
+  shared_root:
+    description: Where the file system is mounted that hosts share.
+    type: path
+    default: /var/lib/web2py/data/web2py-shared
   home:
     description: Folder of the code on the host.
     type: path
@@ -148,6 +165,21 @@ def absent(module, params, code, data, link, result):
     module.exit_json(**result)
 
 
+def provide(params, data, name, ids, check):
+    """Make a folder for what the application writes: of this host, or one that several share."""
+    path = os.path.join(data, name)
+    if name not in params["shared"]:
+        unshared = engine.unshare(path, params["shared_root"], check)
+        if unshared and check:
+            return True
+        return engine.ensure_folder(path, *ids, 0o700, check) or unshared
+    if os.path.ismount(params["shared_root"]):
+        return engine.ensure_shared(path, os.path.join(params["shared_root"], params["name"], name), *ids, check)
+    if check:
+        return True
+    raise engine.ReleaseError(f"{params['shared_root']} is not mounted; the role nfs_shared mounts it")
+
+
 def seed(staged, data, name, uid, gid):
     """Copy what the package brings in an extra writable folder, the first time only."""
     source, target = os.path.join(staged, name), os.path.join(data, name)
@@ -181,6 +213,8 @@ def main():
             "writable": {"type": "list", "elements": "str", "default": []},
             "settings_file": {"type": "path"},
             "tickets": {"type": "bool", "default": False},
+            "shared": {"type": "list", "elements": "str", "choices": list(engine.STATE_FOLDERS), "default": []},
+            "shared_root": {"type": "path", "default": "/var/lib/web2py/data/web2py-shared"},
             "home": {"type": "path", "default": "/opt/web2py"},
             "root": {"type": "path", "default": "/var/lib/web2py"},
             "user": {"type": "str", "default": "web2py"},
@@ -233,7 +267,7 @@ def main():
             engine.ensure_folder(code, 0, gid, 0o751, module.check_mode),
             engine.ensure_folder(os.path.dirname(data), 0, gid, 0o750, module.check_mode),
             engine.ensure_folder(data, 0, gid, 0o750, module.check_mode),
-            *(engine.ensure_folder(os.path.join(data, n), uid, gid, 0o700, module.check_mode) for n in writable),
+            *(provide(params, data, name, (uid, gid), module.check_mode) for name in writable),
         ]
         result["changed"] = result["changed"] or any(changed)
         if module.check_mode:

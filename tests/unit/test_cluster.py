@@ -13,49 +13,39 @@ APPLICATIONS = [
     {"name": "gone", "state": "absent"},
     {"name": "admin", "exposed": False},
 ]
-SHARED = ["files-sessions", "files-uploads", "files-errors", "mixed-uploads", "mixed-errors"]
 HOST = {"inventory_hostname": "www1.example.org", "ansible_facts": {"default_ipv4": {"address": "192.0.2.10"}}}
 
 
-def present(items):
-    return [item["name"] for item in items if item.get("state", "present") == "present"]
-
-
 def test_only_what_is_kept_in_files_is_shared():
-    exports = cluster.nfs_shared_exports(APPLICATIONS, ["192.0.2.10"], "950", 951)
-    mounts = cluster.nfs_shared_mounts(APPLICATIONS, "192.0.2.7", ["apache2.service"])
-    assert present(exports) == present(mounts) == SHARED
-    assert exports[0] == {
-        "name": "files-sessions",
-        "path": "/srv/web2py/files/sessions",
-        "clients": ["192.0.2.10"],
-        "owner": 950,
-        "group": 951,
-        "mode": "0700",
-    }
-    # What is shared no longer, or not any more, is removed by name.
-    assert len(exports) == len(mounts) == 3 * len(APPLICATIONS)
+    assert [cluster.shared_folders(item) for item in APPLICATIONS] == [
+        ["sessions", "uploads", "errors"],
+        [],
+        ["uploads", "errors"],
+        [],
+        [],
+    ]
 
 
 def test_a_web_host_mounts_what_the_storage_server_exports():
-    exports = {item["name"]: item for item in cluster.nfs_shared_exports(APPLICATIONS, ["192.0.2.10"], 950, 950)}
-    for mount in cluster.nfs_shared_mounts(APPLICATIONS, "192.0.2.7", ["apache2.service"]):
-        if "path" in mount:
-            assert mount["export"] == exports[mount["name"]]["path"]
-            assert "apache2.service" in mount["before_units"]
-    assert nfs_shared.export_errors(list(exports.values())) == []
-    assert nfs_shared.mount_errors(cluster.nfs_shared_mounts(APPLICATIONS, "192.0.2.7", ["apache2.service"])) == []
+    (export,) = cluster.nfs_shared_exports(APPLICATIONS, ["192.0.2.10"], "950", 951)
+    (mount,) = cluster.nfs_shared_mounts(APPLICATIONS, "192.0.2.7", ["apache2.service"])
+    assert mount["export"] == export["path"] and (export["owner"], export["group"]) == (950, 951)
+    assert nfs_shared.export_errors([export]) == nfs_shared.mount_errors([mount]) == []
 
 
 def test_old_sessions_are_not_looked_for_below_a_mount_point():
-    mounts = cluster.nfs_shared_mounts([{"name": "shop"}], "192.0.2.7", ["apache2.service"])
-    waiting = {item["name"]: item["before_units"][1:] for item in mounts}
-    assert waiting == {"shop-sessions": ["web2py-sessions@shop.service"], "shop-uploads": [], "shop-errors": []}
+    (mount,) = cluster.nfs_shared_mounts(APPLICATIONS, "192.0.2.7", ["apache2.service"])
+    assert mount["before_units"] == ["apache2.service", "web2py-sessions@files.service"]
 
 
-def test_without_a_server_or_clients_nothing_is_shared():
-    assert present(cluster.nfs_shared_mounts(APPLICATIONS, "", ["apache2.service"])) == []
-    assert present(cluster.nfs_shared_exports(APPLICATIONS, [], 950, 950)) == []
+@pytest.mark.parametrize(
+    ("applications", "server", "clients"),
+    [(APPLICATIONS, "", []), (APPLICATIONS[1:2], "192.0.2.7", ["192.0.2.10"])],
+)
+def test_without_hosts_or_files_nothing_is_shared(applications, server, clients):
+    absent = [{"name": "web2py", "state": "absent"}]
+    assert cluster.nfs_shared_mounts(applications, server, ["apache2.service"]) == absent
+    assert cluster.nfs_shared_exports(applications, clients, 950, 950) == absent
 
 
 def test_a_balancer_reaches_a_web_host_as_that_says():

@@ -113,30 +113,26 @@ EXAMPLES = {
     "nfs_shared_exports": (
         {},
         [
-            {"name": "shop-sessions", "state": "absent"},
             {
-                "name": "shop-uploads",
-                "path": "/srv/web2py/shop/uploads",
+                "name": "web2py",
+                "path": "/srv/web2py",
                 "clients": ["192.0.2.10"],
                 "owner": 950,
                 "group": 950,
                 "mode": "0700",
             },
-            {"name": "shop-errors", "state": "absent"},
         ],
     ),
     "nfs_shared_mounts": (
         {},
         [
-            {"name": "shop-sessions", "state": "absent"},
             {
-                "name": "shop-uploads",
+                "name": "web2py",
                 "server": "192.0.2.7",
-                "export": "/srv/web2py/shop/uploads",
-                "path": "/var/lib/web2py/data/shop/uploads",
-                "before_units": ["apache2.service"],
+                "export": "/srv/web2py",
+                "path": "/var/lib/web2py/data/web2py-shared",
+                "before_units": ["apache2.service", "web2py-sessions@shop.service"],
             },
-            {"name": "shop-errors", "state": "absent"},
         ],
     ),
     "port_errors": ({"apache_wsgi_http_port": 80}, []),
@@ -173,6 +169,7 @@ EXAMPLES = {
     "postgresql_users": (DATA, [{"name": "shop", "password": "a@b"}]),
     "header_errors": ({"web2py_headers": {"X-Frame-Options": "DENY"}}, []),
     "proxy_errors": ({"web2py_trusted_proxies": ["10.0.0.0/8", "unix"]}, []),
+    "shared_folders": ({}, ["uploads", "errors"]),
     "subject_alt_names": (
         {"web2py_server_names": ["www.example.org", "192.0.2.1"]},
         ["DNS:www.example.org", "IP:192.0.2.1"],

@@ -10,7 +10,9 @@ def beat():
 def who():
     """Which host has the session, and how often it was asked."""
     session.count = (session.count or 0) + 1
-    return response.json({"host": platform.node(), "count": session.count, "client": request.client, "https": request.is_https})
+    return response.json(
+        {"host": platform.node(), "count": session.count, "client": request.client, "https": request.is_https}
+    )
 
 
 def fail():
