@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 from browser import wait_for
-from conftest import SERVERS, Visitors, in_flight
+from balancers import SERVERS, Visitors, in_flight
 
 
 def names(balancer, number: int = 12) -> set[str]:

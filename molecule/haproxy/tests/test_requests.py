@@ -15,7 +15,7 @@ from collections import Counter
 
 import pytest
 from browser import ADMINISTRATION, NAME, load, wait_for
-from conftest import CERTIFICATE, SERVERS
+from balancers import CERTIFICATE, SERVERS
 
 both_schemes = pytest.mark.parametrize("scheme", ["http", "https"])
 FORWARDING = {

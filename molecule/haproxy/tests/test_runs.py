@@ -13,7 +13,7 @@ import browser
 import pytest
 import yaml
 from browser import NAME, wait_for
-from conftest import CERTIFICATE, SERVERS, Visitors, balancer_of, restore
+from balancers import CERTIFICATE, SERVERS, Visitors, balancer_of, restore
 
 SCENARIO = pathlib.Path(__file__).parents[1]
 play = functools.partial(browser.play, playbook=SCENARIO / "converge.yml")
