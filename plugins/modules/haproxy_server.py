@@ -92,7 +92,7 @@ EXAMPLES = r"""
 RETURN = r"""
 servers:
   description: The servers that are meant and were not left alone.
-  returned: success
+  returned: success, and when one was waited for in vain
   type: list
   elements: dict
   contains:
@@ -153,7 +153,7 @@ def main():
             timeout=given["timeout"],
         )
     except haproxy.RuntimeFault as fault:
-        module.fail_json(msg=str(fault))
+        module.fail_json(msg=str(fault), **fault.result)
     diff = {
         "before": {server["name"]: server["before"] for server in result["servers"]},
         "after": {server["name"]: given["state"] for server in result["servers"]},
