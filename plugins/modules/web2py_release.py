@@ -112,7 +112,7 @@ def lines(snapshot):
 class Host:
     def __init__(self, params, check):
         self.home, self.root, self.check = params["home"], params["root"], check
-        self.history = engine.read(self.home)
+        self.found = self.history = engine.read(self.home)
         self.now = engine.present(self.home, self.root)
         self.settled = engine.settled(self.history, self.home, self.root)
         self.removed = []
@@ -217,7 +217,7 @@ def main():
     module.exit_json(
         changed=changed,
         present=host.now,
-        previous=engine.previous(host.history, host.now, host.usable),
+        previous=engine.previous(host.found if module.check_mode else host.history, host.now, host.usable),
         settled=host.settled,
         removed=host.removed,
         diff={"before": lines(before), "after": lines(after)},
