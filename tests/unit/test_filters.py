@@ -61,6 +61,18 @@ EXAMPLES = {
         },
         [],
     ),
+    "haproxy_certificates": (
+        {"haproxy_certificates": [{"name": "www", "certificate_file": "/c.pem", "key_file": "/k.pem"}]},
+        [
+            {
+                "certificate_file": "/c.pem",
+                "key_file": "/k.pem",
+                "path": "/etc/haproxy/certificates/www-fb6a46de6311.pem",
+                "key_path": "/etc/haproxy/certificates/www-fb6a46de6311.pem.key",
+            }
+        ],
+    ),
+    "haproxy_path_pattern": ({}, r"^/+(\.?/+)*[^/]+/+(\.?/+)*appadmin([/.;]|$)"),
     "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
     "memcached_servers": ({}, ["cache1:11211", "[2001:db8::1]:11211"]),
     "port_errors": ({"apache_wsgi_http_port": 80}, []),
@@ -108,7 +120,14 @@ EXAMPLES = {
     ),
 }
 # Their examples show some of the variables that they take; the whole is in their own tests.
-SHORTENED = {"frontend_site", "memcached_errors", "postgresql_errors", "ticket_report", "tickets_outcomes"}
+SHORTENED = {
+    "frontend_site",
+    "haproxy_errors",
+    "memcached_errors",
+    "postgresql_errors",
+    "ticket_report",
+    "tickets_outcomes",
+}
 # Shown with shortened or made-up digits.
 SAMPLES_OF_ANOTHER_KIND = {"postgresql_scram_secret", "web2py_password_hash"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
