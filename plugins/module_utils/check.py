@@ -11,7 +11,6 @@ import dataclasses
 import http.client
 import os
 import re
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,8 @@ from typing import Any
 
 ADDRESS = "127.0.0.1"
 USER_AGENT = "web2py.deployment"
-# web2py names the ticket in a header of its own, and in its page where the site has no other (gluon.main, gluon.rewrite).
+# web2py names the ticket in a header of its own, and in its page where the site has no other (gluon.main,
+# gluon.rewrite).
 HEADER, HEADER_TICKET = "web2py_error", re.compile(r"ticket ([A-Za-z0-9_]+/[0-9A-Za-z._:-]+)")
 PAGE_TICKET = re.compile(rb"Ticket issued: (?:<a [^>]*>)?([A-Za-z0-9_]+/[0-9A-Za-z._:-]+)")
 LARGEST_BODY = 1 << 20
@@ -99,7 +99,7 @@ def ask(front_end: FrontEnd, path: str) -> Answer:
             return Answer(response.status, after(), ticket, starting=response.status == 503)
     except ConnectionRefusedError:
         return Answer(0, after(), error="the connection was refused", starting=True)
-    except (TimeoutError, socket.timeout):
+    except TimeoutError:
         return Answer(0, after(), error=f"no answer within {front_end.timeout:g} seconds")
     except (OSError, http.client.HTTPException) as error:
         return Answer(0, after(), error=f"no answer ({type(error).__name__}: {error})")
@@ -192,12 +192,12 @@ def old_processes(groups: Iterable[tuple[str, str]], moment: float, user: int) -
 
     The main process goes on over a reload, and runs no application.
     """
-    return sum(
-        pid != main and started_before(pid, moment, user) for group, main in groups for pid in processes(group)
-    )
+    return sum(pid != main and started_before(pid, moment, user) for group, main in groups for pid in processes(group))
 
 
-def warm_up(front_end: FrontEnd, path: str, requests: int, concurrency: int, old: Callable[[], int], limit: float) -> int:
+def warm_up(
+    front_end: FrontEnd, path: str, requests: int, concurrency: int, old: Callable[[], int], limit: float
+) -> int:
     """Send requests until all processes have loaded the code, at most until the limit; tell how many have not.
 
     Some load it at their next request only. What is answered meanwhile is not judged.

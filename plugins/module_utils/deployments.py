@@ -191,7 +191,9 @@ def prune(home: str, now: Snapshot, history: History, keep: int) -> list[str]:
     found = [os.path.join(folder, name) for name in doomed(history, releases(folder), keep, [now["framework"]])]
     for application, release in now["applications"].items():
         folder = os.path.join(home, "applications", application)
-        found += [os.path.join(folder, name) for name in doomed(history, releases(folder), keep, [release], application)]
+        found += [
+            os.path.join(folder, name) for name in doomed(history, releases(folder), keep, [release], application)
+        ]
     return found
 
 

@@ -47,8 +47,8 @@ def check_path_error(item: Mapping[str, Any]) -> str | None:
     if path is None or (isinstance(path, str) and CHECK_PATH.fullmatch(path) and ".." not in path):
         return None
     return (
-        f"application {item.get('name')!r}: check_path is {path!r}, allowed is a URL path that begins with a slash, such "
-        f"as /{item.get('name')}/default/index, without %, \\, .. and spaces"
+        f"application {item.get('name')!r}: check_path is {path!r}, allowed is a URL path that begins with a slash, "
+        f"such as /{item.get('name')}/default/index, without %, \\, .. and spaces"
     )
 
 

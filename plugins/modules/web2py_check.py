@@ -11,8 +11,8 @@ short_description: Warm up a web host and check that its applications answer
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - Runs on a web host and sends requests to its own front end, at 127.0.0.1, with the host name of the site, several at
-    once so that all processes of web2py load the code. Each must be answered with a status below 500; no redirect is
+  - Runs on a web host and sends requests to its own front end, at 127.0.0.1, with the host name of the site, several
+    at once so that all processes of web2py load the code. Each must be answered with a status below 500; no redirect is
     followed.
   - Before that, with O(units), sends requests until the processes from before a reload are gone. What the former code
     answers says nothing about the new one.
@@ -92,7 +92,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: For each path, how often it was answered with which status, and seconds of the fastest and slowest answer.
+  description: For each path, how often it was answered with which status, and the seconds that answers took.
   returned: always
   type: list
   elements: dict
@@ -145,7 +145,9 @@ def main():
     for name in ("port", "requests", "concurrency", "timeout", "deadline"):
         if params[name] < 1:
             module.fail_json(msg=f"{name}: found {params[name]}, allowed are whole numbers from 1")
-    wrong = [path for path in params["paths"] if not path.startswith("/") or not path.isascii() or not path.isprintable()]
+    wrong = [
+        path for path in params["paths"] if not path.startswith("/") or not path.isascii() or not path.isprintable()
+    ]
     if wrong or not params["paths"] or " " in "".join(params["paths"]):
         module.fail_json(msg=f"paths: found {params['paths']!r}, allowed are URL paths such as /shop/default/index")
     result = {"changed": False, "paths": [], "former_processes": 0}
@@ -174,7 +176,9 @@ def main():
         failed += [answer for answer in answers if not answer.good]
     if failed:
         message = "; ".join(filter(None, problems))
-        module.fail_json(msg=f"the applications of this host are not well: {message}. {engine.advice(failed)}", **result)
+        module.fail_json(
+            msg=f"the applications of this host are not well: {message}. {engine.advice(failed)}", **result
+        )
     module.exit_json(**result)
 
 

@@ -11,15 +11,15 @@ short_description: Remember the releases of a web host that have passed their ch
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - Keeps the file O(home)/deployments.json, a list of what was current, framework and applications, when a check such as
-    M(web2py.deployment.web2py_check) had passed. A host goes back to an entry of this list only.
+  - Keeps the file O(home)/deployments.json, a list of what was current, framework and applications, when a check such
+    as M(web2py.deployment.web2py_check) had passed. A host goes back to an entry of this list only.
   - Switches the links by renaming, one after the other. When it is interrupted, the same call again does the rest.
   - Loads nothing. After a change, have the code reloaded, check it, and call the module with O(state=recorded).
 options:
   state:
     description:
-      - V(recorded) adds what is current unless it is the last entry already. Call it only when a check has passed. After
-        V(previous), it forgets what was newer.
+      - V(recorded) adds what is current unless it is the last entry already. Call it only when a check has passed.
+        After V(previous), it forgets what was newer.
       - V(restored) switches back to the last entry, for when a check has failed. An application that the entry does
         not have is unlinked; one whose code has been removed since stays away.
       - V(previous) switches to the entry before the current one whose code is still there.
@@ -28,8 +28,8 @@ options:
     required: true
   target:
     description:
-      - With O(state=previous), the entry that all hosts go to, from the filter P(web2py.deployment.rollback_target#filter).
-        Nothing is changed on a host that has it already; a host that would go elsewhere fails.
+      - With O(state=previous), the entry that all hosts go to, from the filter
+        P(web2py.deployment.rollback_target#filter). Nothing is changed on a host that has it already; a host that would go elsewhere fails.
     type: dict
   keep:
     description:

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 import testinfra
-from browser import NAME, PROJECT, Run, address_of, play, site_of, wait_for
+from browser import PROJECT, Run, address_of, play, site_of, wait_for
 from visitors import Load, under_load
 
 WEB1, WEB2, BALANCER = (testinfra.get_host(f"docker://release-{name}") for name in ("web1", "web2", "balancer"))
@@ -41,7 +41,7 @@ def version(workshop):
             for path in ("models/version.py", "modules/loaded.py"):
                 (folder / path).write_text((folder / path).read_text().replace('"v1"', f'"{name}"'))
             for path, text in files.items():
-                with open(folder / path.replace("__", "/"), "a") as stream:
+                with open(folder / path, "a") as stream:
                     stream.write(text)
         application = {"name": "counter", "source": {"path": str(folder)}, "database": {}, "sessions": "database"}
         return {"web2py_applications": [application]}
@@ -102,7 +102,10 @@ def show(capsys, what: str, load: Load, run: Run) -> None:
 def loaded(playbook: pathlib.Path, variables: dict | None, requests: int) -> tuple[Load, Run]:
     runs = []
     load = under_load(
-        address_of("release-balancer"), VISITORS, requests, lambda: runs.append(play(variables=variables, playbook=playbook))
+        address_of("release-balancer"),
+        VISITORS,
+        requests,
+        lambda: runs.append(play(variables=variables, playbook=playbook)),
     )
     return load, runs[0]
 
@@ -112,7 +115,7 @@ def test_a_second_run_changes_nothing():
     assert {len(history(host)) for host in WEB.values()} == {1}
     run = play(playbook=RELEASE)
     assert run.status == 0, run.output[-3000:]
-    assert {task for task in run.changed_tasks()} == {
+    assert set(run.changed_tasks()) == {
         "Take the host out of service when its requests are done",
         "Put the host back in service",
     }
@@ -147,7 +150,9 @@ def test_a_broken_release_stops_at_the_first_host(version, capsys, fault):
     assert run.status != 0
     assert load.failures == [] and set(load.answered) == {"v2"}
     assert (links(WEB1), links(WEB2)) == (before, untouched)
-    assert WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py; systemctl show -P MainPID web2py@public") == started
+    assert (
+        WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py; systemctl show -P MainPID web2py@public") == started
+    )
     assert pages() == ["v2", "v2"]
     assert [history(host) for host in WEB.values()] == [passed, passed]
     assert set(at_balancer().values()) == {"UP"}
@@ -291,4 +296,3 @@ def test_bad_input_is_refused_on_all_hosts_before_anything_changes(version):
     run = play(variables=variables, playbook=RELEASE)
     assert run.status != 0 and "check_path is 'counter/%2e'" in run.output
     assert run.changed_tasks() == []
-    assert NAME in run.output or run.output
