@@ -33,8 +33,8 @@ options:
     default: 80
   https:
     description:
-      - Whether the port is one for HTTPS. The certificate is not verified, because it may be self-signed or be meant for
-        a balancer, and nothing secret is sent.
+      - Whether the port is one for HTTPS. The certificate is not verified, because it may be self-signed or be meant
+        for a balancer, and nothing secret is sent.
     type: bool
     default: false
   requests:

@@ -29,7 +29,8 @@ options:
   target:
     description:
       - With O(state=previous), the entry that all hosts go to, from the filter
-        P(web2py.deployment.rollback_target#filter). Nothing is changed on a host that has it already; a host that would go elsewhere fails.
+        P(web2py.deployment.rollback_target#filter). Nothing is changed on a host that has it
+        already; a host that would go elsewhere fails.
     type: dict
   keep:
     description:

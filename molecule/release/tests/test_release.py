@@ -144,12 +144,13 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_release_stops_at_the_first_host(version, capsys, fault):
     before, untouched, passed = links(WEB1), links(WEB2), history(WEB1)
-    started = WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py; systemctl show -P MainPID web2py@public")
+    untouched += WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py")
     load, run = loaded(RELEASE, version(f"v3_{fault}", **BROKEN[fault]), MANY if fault == "raises" else SOME)
     show(capsys, f"broken: {fault}", load, run)
     assert run.status != 0
     assert load.failures == [] and set(load.answered) == {"v2"}
-    assert (links(WEB1), links(WEB2)) == (before, untouched)
+    assert links(WEB1) == before
+    assert links(WEB2) + WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py") == untouched
     assert (
         WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py; systemctl show -P MainPID web2py@public") == started
     )
@@ -296,3 +297,34 @@ def test_bad_input_is_refused_on_all_hosts_before_anything_changes(version):
     run = play(variables=variables, playbook=RELEASE)
     assert run.status != 0 and "check_path is 'counter/%2e'" in run.output
     assert run.changed_tasks() == []
+
+
+FRONT_ENDS = {
+    "apache_proxy": {"web2py_daemon_instances": [{"name": "public", "socket": True}]},
+    "lighttpd_fcgi": {},
+}
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+def test_the_other_front_ends_load_a_release_and_go_back_too(version, workshop, capsys, front_end):
+    """A broken framework ends gunicorn and uWSGI; a broken application does not."""
+    variables = {"web2py_frontend": front_end, **FRONT_ENDS[front_end]}
+    run = play(variables={**variables, **version("v6")})
+    assert run.status == 0, run.output[-3000:]
+    load, run = loaded(RELEASE, {**variables, **version("v8")}, SOME)
+    show(capsys, f"{front_end}, v6 to v8", load, run)
+    assert run.status == 0, run.output[-3000:]
+    assert load.failures == [] and set(load.answered) == {"v6", "v8"}
+    for broken in (
+        version("v3_raises", **BROKEN["raises"]),
+        {**version("v8"), "web2py_source": {"path": str(workshop / "broken")}},
+    ):
+        load, run = loaded(RELEASE, {**variables, **broken}, SOME)
+        show(capsys, f"{front_end}, broken", load, run)
+        assert run.status != 0 and "back on the release before and in service" in run.output, run.output[-3000:]
+        assert load.failures == [] and set(load.answered) == {"v8"}
+        assert pages() == ["v8", "v8"]
+    load, run = loaded(ROLLBACK, variables, SOME)
+    assert run.status == 0, run.output[-3000:]
+    assert load.failures == [] and set(load.answered) == {"v6", "v8"}
+    assert pages() == ["v6", "v6"]
