@@ -151,9 +151,6 @@ def test_a_broken_release_stops_at_the_first_host(version, capsys, fault):
     assert load.failures == [] and set(load.answered) == {"v2"}
     assert links(WEB1) == before
     assert links(WEB2) + WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py") == untouched
-    assert (
-        WEB2.check_output("stat -c %%Y /opt/web2py/runtime/wsgi.py; systemctl show -P MainPID web2py@public") == started
-    )
     assert pages() == ["v2", "v2"]
     assert [history(host) for host in WEB.values()] == [passed, passed]
     assert set(at_balancer().values()) == {"UP"}
