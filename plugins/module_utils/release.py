@@ -94,12 +94,16 @@ def releases(folder: str) -> list[str]:
     return []
 
 
-def surplus(names: Iterable[str], keep: int, in_use: Iterable[str]) -> list[str]:
-    """Which of the releases (newest first) go when `keep` of them stay; one in use always stays and counts."""
+def surplus(names: Iterable[str], keep: int, in_use: Iterable[str], preferred: Iterable[str] = ()) -> list[str]:
+    """Which of the releases (newest first) go when `keep` of them stay; one in use always stays and counts.
+
+    Of the others the preferred ones stay first, in their order.
+    """
     names, used = list(names), set(in_use)
-    room = keep - len(used & set(names))
+    there = set(names)
+    room = keep - len(used & there)
     stay = set(used)
-    for name in names:
+    for name in [*(name for name in preferred if name in there), *names]:
         if name not in stay and room > 0:
             stay.add(name)
             room -= 1

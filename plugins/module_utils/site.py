@@ -15,6 +15,8 @@ BUNDLED = ("admin", "examples", "welcome")
 # Code stays read-only, and static files stay readable for the web server.
 NEVER_WRITABLE = ("models", "views", "controllers", "modules", "compiled", "static")
 PASSWORD_HASH = re.compile(r"pbkdf2\(\d+,\d+,sha(256|384|512)\)\$[^$\"'\\\s]+\$[0-9a-f]+")
+# One reading in every server: no %, no backslash, no space, and no fragment, which is not sent.
+CHECK_PATH = re.compile(r"/[!$&-;=?-Z_a-z~]*")
 HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -40,6 +42,16 @@ def writable_error(writable: Any) -> str | None:
     return None
 
 
+def check_path_error(item: Mapping[str, Any]) -> str | None:
+    path = item.get("check_path")
+    if path is None or (isinstance(path, str) and CHECK_PATH.fullmatch(path) and ".." not in path):
+        return None
+    return (
+        f"application {item.get('name')!r}: check_path is {path!r}, allowed is a URL path that begins with a slash, "
+        f"such as /{item.get('name')}/default/index, without %, \\, .. and spaces"
+    )
+
+
 def entries(value: Any) -> list[Mapping[str, Any]]:
     """The dictionaries of a list; a type mistake elsewhere in it has its own message from the argument spec."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
@@ -51,7 +63,7 @@ def application_errors(applications: Sequence[Mapping[str, Any]]) -> list[str]:
     seen = set()
     for item in entries(applications):
         name = item.get("name")
-        wrong = name_error(name) or writable_error(item.get("writable"))
+        wrong = name_error(name) or writable_error(item.get("writable")) or check_path_error(item)
         if wrong:
             errors.append(wrong)
         elif not isinstance(item.get("exposed", True), bool):
@@ -76,6 +88,12 @@ def default_application(applications: Sequence[Mapping[str, Any]]) -> str:
     """The application that answers `/` when the inventory names none: the first that is exposed, never admin."""
     names = [name for name in frontend_applications(applications) if name != "admin"]
     return names[0] if names else ""
+
+
+def check_paths(applications: Sequence[Mapping[str, Any]], health_path: str) -> list[str]:
+    """What a healthy web host answers: the runtime package, and one page of every exposed application."""
+    own = {str(item["name"]): item.get("check_path") for item in entries(applications)}
+    return [health_path, *(own[name] or f"/{name}/default/index" for name in frontend_applications(applications))]
 
 
 def port_errors(ports: Mapping[str, Any]) -> list[str]:

@@ -90,7 +90,9 @@ options:
     type: str
     default: web2py
   keep:
-    description: How many releases of the application stay on the host, the current one included; at least 1.
+    description:
+      - How many releases of the application stay on the host, the current one included; at least 1.
+      - Releases that have passed their check (M(web2py.deployment.web2py_release)) stay first; the last of them always.
     type: int
     default: 3
   purge:
@@ -109,6 +111,7 @@ notes:
   - Needs root on the host, and no package beyond Python itself.
 seealso:
   - module: web2py.deployment.web2py_framework
+  - module: web2py.deployment.web2py_release
 """
 
 EXAMPLES = r"""
@@ -147,6 +150,7 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.web2py.deployment.plugins.module_utils import deployments
 from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
@@ -249,8 +253,16 @@ def main():
     writable = [*engine.STATE_FOLDERS, *params["writable"]]
     installed = os.path.isdir(final)
     names = engine.releases(code)
-    result["removed"] = engine.surplus(
-        names if installed else [params["_release"], *names], params["keep"], {params["_release"]}
+    try:
+        history = deployments.read(params["home"])
+    except engine.ReleaseError as error:
+        module.fail_json(msg=str(error))
+    result["removed"] = deployments.doomed(
+        history,
+        names if installed else [params["_release"], *names],
+        params["keep"],
+        [params["_release"]],
+        params["name"],
     )
     result["changed"] = not installed or before != final or bool(result["removed"])
     try:

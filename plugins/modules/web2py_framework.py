@@ -40,7 +40,9 @@ options:
     type: path
     default: /var/log/web2py
   keep:
-    description: How many releases stay on the host, the current one included; at least 1.
+    description:
+      - How many releases stay on the host, the current one included; at least 1.
+      - Releases that have passed their check (M(web2py.deployment.web2py_release)) stay first; the last of them always.
     type: int
     default: 3
   user:
@@ -64,6 +66,7 @@ notes:
   - "Layout from the web2py book, chapter 13 (Deployment recipes): one framework, applications apart from it."
 seealso:
   - module: web2py.deployment.web2py_application
+  - module: web2py.deployment.web2py_release
 """
 
 EXAMPLES = r"""
@@ -106,6 +109,7 @@ import sys
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.web2py.deployment.plugins.module_utils import deployments
 from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
@@ -194,9 +198,14 @@ def main():
         "removed": [],
         "diff": {"before": f"{before or ''}\n", "after": f"{target}\n"},
     }
-    stay = {params["_release"]}
     names = engine.releases(folder)
-    result["removed"] = engine.surplus(names if installed else [params["_release"], *names], params["keep"], stay)
+    try:
+        history = deployments.read(params["home"])
+    except engine.ReleaseError as error:
+        module.fail_json(msg=str(error))
+    result["removed"] = deployments.doomed(
+        history, names if installed else [params["_release"], *names], params["keep"], [params["_release"]]
+    )
     result["changed"] = result["changed"] or bool(result["removed"])
     if not installed and not params["_archive"] and not module.check_mode:
         module.exit_json(needs_archive=True, **result)

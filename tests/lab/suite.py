@@ -44,7 +44,7 @@ ONE_DISTRIBUTION = {
 }
 DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.
-WHOLE_SCENARIOS = ("cluster", "data", "tickets")
+WHOLE_SCENARIOS = ("cluster", "data", "release", "tickets")
 # Process groups of the steps that run now.
 running: set[int] = set()
 

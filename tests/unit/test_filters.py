@@ -36,6 +36,7 @@ EXAMPLES = {
             "database": {"uri": URI, "driver_args": {"connect_timeout": 3, **DEAD_PEER}, "pool_size": 5},
         },
     ),
+    "check_paths": (DATA, ["/healthz", "/admin/default/index", "/shop/default/index", "/welcome/default/index"]),
     "client_addresses": (
         {
             "hostvars": {
@@ -173,6 +174,11 @@ EXAMPLES = {
     "subject_alt_names": (
         {"web2py_server_names": ["www.example.org", "192.0.2.1"]},
         ["DNS:www.example.org", "IP:192.0.2.1"],
+    ),
+    "haproxy_server_name": ({}, "web1-example-org"),
+    "rollback_target": (
+        {"hostvars": {name: {"__release_found": {"present": "b", "previous": "a"}} for name in ("web1", "web2")}},
+        {"target": "a", "errors": []},
     ),
     "url_host": ({"apache_wsgi_server_names": ["2001:db8::1", "www.example.org"]}, "[2001:db8::1]"),
     "web2py_password_hash": (
