@@ -105,7 +105,16 @@ def image() -> Path:
         if not KEY.exists():
             lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "web2py-lab", "-f", KEY)
         kernels = sorted(path.name for path in MODULES.iterdir())
-        recipe = (SUITE, PACKAGES, FETCHED, FILES, MASKED, inspect.getsource(build), KEY.with_suffix(".pub").read_text(), kernels)
+        recipe = (
+            SUITE,
+            PACKAGES,
+            FETCHED,
+            FILES,
+            MASKED,
+            inspect.getsource(build),
+            KEY.with_suffix(".pub").read_text(),
+            kernels,
+        )
         disk = HOME / f"base-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}.img"
         if not disk.exists():
             if os.geteuid():
@@ -331,7 +340,9 @@ def settle(name: str, network: Network) -> Machine:
 def reserve(names: list[str]) -> list[Machine]:
     """Addresses for containers that machines here know by name: Docker's may change whenever a container starts."""
     if not lab.has_fixed_addresses(lab.network_settings()):
-        raise lab.LabError(f"network {lab.NETWORK} is from before and has no fixed addresses: `make lab-down` removes it")
+        raise lab.LabError(
+            f"network {lab.NETWORK} is from before and has no fixed addresses: `make lab-down` removes it"
+        )
     with lab.only_one("uml.lock"):
         network = Network.find()
         return [settle(name, network) for name in names]

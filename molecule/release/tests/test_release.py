@@ -11,42 +11,15 @@ import signal
 import subprocess
 
 import pytest
-import testinfra
-from browser import PROJECT, Run, address_of, play, site_of, wait_for
-from visitors import Load, under_load
+from browser import PROJECT, Run, address_of, play, wait_for
+from visitors import BALANCER, WEB, Load, at_balancer, pages, under_load
 
-WEB1, WEB2, BALANCER = (testinfra.get_host(f"docker://release-{name}") for name in ("web1", "web2", "balancer"))
-WEB = {"release-web1": WEB1, "release-web2": WEB2}
-COUNTER = PROJECT / "molecule/release/applications/counter"
+WEB1, WEB2 = WEB.values()
 HISTORY = "/opt/web2py/deployments.json"
 RELEASE, ROLLBACK = (PROJECT / "playbooks" / name for name in ("release.yml", "rollback.yml"))
 # The issue's demand; half of it for what is not a demand.
 MANY, SOME = 10_000, 3_000
 VISITORS = 6
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory):
-    """Where versions of the application are made."""
-    return tmp_path_factory.mktemp("versions")
-
-
-@pytest.fixture
-def version(workshop):
-    def make(name: str, **files: str) -> dict:
-        """Variables of a site with this version of the application, with other text in some of its files."""
-        folder = workshop / "counter" / name
-        if not folder.exists():
-            shutil.copytree(COUNTER, folder)
-            for path in ("models/version.py", "modules/loaded.py"):
-                (folder / path).write_text((folder / path).read_text().replace('"v1"', f'"{name}"'))
-            for path, text in files.items():
-                with open(folder / path, "a") as stream:
-                    stream.write(text)
-        application = {"name": "counter", "source": {"path": str(folder)}, "database": {}, "sessions": "database"}
-        return {"web2py_applications": [application]}
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +35,6 @@ def other_framework(workshop) -> str:
     return str(folder)
 
 
-def page(machine: str) -> str:
-    """What a web host answers itself, without the balancer."""
-    site = site_of(machine, WEB[machine], "apache_wsgi")
-    return site.ask("/counter/default/index").body.decode()
-
-
-def pages() -> list[str]:
-    return [page(machine) for machine in WEB]
-
-
 def framework(host) -> str:
     return host.check_output("basename $(readlink /opt/web2py/current)")
 
@@ -83,15 +46,6 @@ def links(host) -> str:
 def history(host) -> list[dict]:
     assert host.check_output("stat -c '%%U:%%G %%a' " + HISTORY) == "root:root 644"
     return json.loads(host.file(HISTORY).content_string)["passed"]
-
-
-def at_balancer() -> dict[str, str]:
-    text = BALANCER.check_output(
-        "python3 -c \"import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
-        "s.sendall(b'show stat\\n'); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())\""
-    )
-    rows = [line.split(",") for line in text.splitlines()]
-    return {row[1]: row[17] for row in rows if row[0] == "servers" and row[1] in WEB}
 
 
 def show(capsys, what: str, load: Load, run: Run) -> None:

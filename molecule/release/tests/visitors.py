@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Visitors of the site who never stop asking, and notice everything that goes wrong."""
+"""The machines of this scenario, and visitors who never stop asking and notice everything that goes wrong."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from browser import NAME, wait_for
+import testinfra
+from browser import NAME, PROJECT, site_of, wait_for
 
+WEB = {f"release-{name}": testinfra.get_host(f"docker://release-{name}") for name in ("web1", "web2")}
+BALANCER = testinfra.get_host("docker://release-balancer")
+COUNTER = PROJECT / "molecule/release/applications/counter"
 # A connection is kept for so many requests, as browsers keep theirs.
 KEPT = 20
 
@@ -87,3 +91,22 @@ def under_load(address: str, visitors: int, requests: int, during: Callable[[], 
             thread.join()
     load.seconds = time.monotonic() - load.started
     return load
+
+
+def page(machine: str) -> str:
+    """What a web host answers itself, without the balancer."""
+    site = site_of(machine, WEB[machine], "apache_wsgi")
+    return site.ask("/counter/default/index").body.decode()
+
+
+def pages() -> list[str]:
+    return [page(machine) for machine in WEB]
+
+
+def at_balancer() -> dict[str, str]:
+    text = BALANCER.check_output(
+        "python3 -c \"import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
+        "s.sendall(b'show stat\\n'); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())\""
+    )
+    rows = [line.split(",") for line in text.splitlines()]
+    return {row[1]: row[17] for row in rows if row[0] == "servers" and row[1] in WEB}
