@@ -11,7 +11,7 @@ import uuid
 import pytest
 import uml
 from browser import PROJECT, play, wait_for
-from conftest import NOTES, NOTES_DB, SHARED, add_note, in_parallel, load, states
+from machines import NOTES, NOTES_DB, SHARED, add_note, in_parallel, load, states
 
 
 def up(balancer, *names: str):

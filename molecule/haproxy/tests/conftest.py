@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
-import sys
-
 import pytest
-from browser import machines
-
-# The tests share a module beside them, which pytest in this mode of import leaves out of its path.
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from balancers import Balancer, balancer_of, restore
+from browser import machines
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The machines of the cluster, and visitors who come through its balancer all the time."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import testinfra
+import uml
+from browser import FRONT_ENDS, Site, wait_for
+
+SSH_CONFIG = os.environ["LAB_SSH_CONFIG"]
+NOTES, NOTES_DB = "/notes/default", "/notes_db/default"
+SHARED = "/var/lib/web2py/data/web2py-shared"
+
+
+class Machine:
+    """One with a kernel of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.host = testinfra.get_host(f"ssh://root@{name}", ssh_config=SSH_CONFIG)
+
+    def run(self, command: str) -> str:
+        return self.host.check_output(command)
+
+    def boot_id(self) -> str:
+        """Which boot this is; nothing while it cannot be asked."""
+        asked = subprocess.run(
+            ["ssh", "-F", SSH_CONFIG, "-o", "ConnectTimeout=5", self.name, "cat /proc/sys/kernel/random/boot_id"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return asked.stdout.strip()
+
+    def reboot(self) -> None:
+        before = self.boot_id()
+        # The connection ends with the machine, sooner or later than the command.
+        subprocess.run(["ssh", "-F", SSH_CONFIG, self.name, "systemctl reboot"], check=False, capture_output=True)
+        wait_for(lambda: self.boot_id() not in ("", before), 240, f"{self.name} boots")
+
+    def site(self) -> Site:
+        """Its own web server, passed by the balancer."""
+        address = next(machine["address"] for machine in uml.listed() if machine["name"] == self.name)
+        certificate = self.host.file("/etc/ssl/tls_certificate/web2py/chain.pem").content_string
+        context = ssl.create_default_context(cadata=certificate)
+        return Site(self.name, address, context, self.host, FRONT_ENDS["apache_wsgi"])
+
+
+def states(balancer) -> dict[str, str]:
+    """What the balancer thinks of each web host."""
+    rows = balancer.check_output(
+        "python3 -c \"import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
+        "s.sendall(b'show stat\\n'); print(s.makefile().read())\""
+    )
+    found = re.findall(r"^servers,(?!BACKEND)([^,]+),(?:[^,]*,){15}([^,]+),", rows, re.MULTILINE)
+    return dict(found)
+
+
+def add_note(site: Site, application: str, title: str, attachment: bytes) -> int:
+    """Fill in the form as a browser does; return the status of the answer."""
+    page = site.ask(f"{application}/index", "https").body.decode()
+    key = re.search(r'name="_formkey" type="hidden" value="([^"]*)"', page).group(1)
+    fields = {"title": title, "created": "2026-11-24 00:00:00", "_formkey": key, "_formname": "note/create"}
+    boundary = uuid.uuid4().hex
+    parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    disposition = b'Content-Disposition: form-data; name="attachment"; filename="a file.bin"\r\n'
+    parts.append(disposition + b"Content-Type: application/octet-stream\r\n\r\n" + attachment)
+    body = b"".join(b"--%s\r\n%s\r\n" % (boundary.encode(), part) for part in parts) + f"--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    return site.ask(f"{application}/index", "https", "POST", body, headers).status
+
+
+class Load:
+    """Visitors who come again and again, each with a session of files and one of the database; all is checked."""
+
+    def __init__(self, site: Site, visitors: int = 4) -> None:
+        self.site = site
+        self.answered = 0
+        self.wrong: list[tuple[float, str]] = []
+        self.longest = 0.0
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.visit, args=[number]) for number in range(visitors)]
+
+    def visit(self, number: int) -> None:
+        visitor = self.site.fresh()
+        path = (NOTES, NOTES_DB)[number % 2] + "/visits"
+        seen = 0
+        while not self.over.is_set():
+            began = time.time()
+            try:
+                answer = visitor.ask(path, "https")
+            except (OSError, http.client.HTTPException) as error:
+                self.wrong.append((began, f"{path}: {type(error).__name__} {error}"))
+                continue
+            self.longest = max(self.longest, time.time() - began)
+            self.answered += 1
+            if answer.status != 200:
+                self.wrong.append((began, f"{path}: {answer.status} {answer.body[:80]!r}"))
+            # More than one more where the balancer has asked again what a dying server had counted already.
+            elif int(answer.body) <= seen:
+                self.wrong.append((began, f"{path}: visit {answer.body!r} after {seen}"))
+            else:
+                seen = int(answer.body)
+
+    def more(self, number: int = 20, seconds: float = 120) -> None:
+        """Wait until so many more requests have been answered."""
+        wanted = self.answered + number
+        wait_for(lambda: self.answered >= wanted, seconds, f"{number} more answers under load")
+
+
+@contextlib.contextmanager
+def load(site: Site, what: str) -> Iterator[Load]:
+    running = Load(site)
+    for thread in running.threads:
+        thread.start()
+    try:
+        running.more()
+        yield running
+        running.more()
+    finally:
+        running.over.set()
+        for thread in running.threads:
+            thread.join()
+    print(
+        json.dumps(
+            {
+                "load": what,
+                "requests": running.answered,
+                "wrong": len(running.wrong),
+                "longest": round(running.longest, 1),
+            }
+        )
+    )
+
+
+def in_parallel(*calls: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
