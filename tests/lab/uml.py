@@ -105,16 +105,8 @@ def image() -> Path:
         if not KEY.exists():
             lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "web2py-lab", "-f", KEY)
         kernels = sorted(path.name for path in MODULES.iterdir())
-        recipe = (
-            SUITE,
-            PACKAGES,
-            FETCHED,
-            FILES,
-            MASKED,
-            inspect.getsource(build),
-            KEY.with_suffix(".pub").read_text(),
-            kernels,
-        )
+        key = KEY.with_suffix(".pub").read_text()
+        recipe = (SUITE, PACKAGES, FETCHED, FILES, MASKED, inspect.getsource(build), key, kernels)
         disk = HOME / f"base-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}.img"
         if not disk.exists():
             if os.geteuid():
@@ -140,7 +132,7 @@ def build(disk: Path, kernels: list[str]) -> None:
             *("mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io"),
             *(f"--include={','.join(PACKAGES)}", "--aptopt=Acquire::Languages none", "--skip=cleanup/apt"),
             '--customize-hook=chroot "$1" apt-get clean',
-            '--customize-hook=chroot "$1" apt-get install --quiet --quiet --yes --no-install-recommends --download-only '
+            '--customize-hook=chroot "$1" apt-get install --yes --no-install-recommends --download-only '
             f"{' '.join(FETCHED)} >/dev/null",
             '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
             *(SUITE, root),
@@ -340,9 +332,7 @@ def settle(name: str, network: Network) -> Machine:
 def reserve(names: list[str]) -> list[Machine]:
     """Addresses for containers that machines here know by name: Docker's may change whenever a container starts."""
     if not lab.has_fixed_addresses(lab.network_settings()):
-        raise lab.LabError(
-            f"network {lab.NETWORK} is from before and has no fixed addresses: `make lab-down` removes it"
-        )
+        raise lab.LabError(f"network {lab.NETWORK} is old and has no fixed addresses; `make lab-down` removes it")
     with lab.only_one("uml.lock"):
         network = Network.find()
         return [settle(name, network) for name in names]

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shlex
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -58,6 +59,7 @@ class Program:
         status = self.process.wait(timeout=120)
         if self.follower:
             self.follower.join()
+        self.process.stdout.close()
         return status
 
 
@@ -111,10 +113,13 @@ class Machine:
         self.wait_for_reboot(self.begin_reboot())
 
     def cut_power(self) -> None:
-        uml.kill([self.name])
+        self.power("kill")
 
     def power_on(self) -> None:
-        uml.start([self.name])
+        self.power("start")
+
+    def power(self, what: str) -> None:
+        subprocess.run([sys.executable, uml.__file__, what, self.name], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
