@@ -34,10 +34,10 @@ def all_servers(balancers):
         restore(balancer)
 
 
-@pytest.mark.parametrize("arguments", [["--diff"], ["--check", "--diff"]])
-def test_another_run_changes_nothing(balancers, arguments):
+@pytest.mark.parametrize(("run_again", "arguments"), [(converge, ["--diff"]), (play, ["--check", "--diff"])])
+def test_another_run_changes_nothing(balancers, run_again, arguments):
     started = main_processes(balancers)
-    run = converge(*arguments)
+    run = run_again(*arguments)
     assert run.status == 0, run.output
     assert run.changed_tasks() == []
     assert main_processes(balancers) == started
