@@ -392,7 +392,7 @@ class TestState:
         exec(compile(path.read_text(), path, "exec"), module.__dict__)  # noqa: S102
         module.CONFIGURATION = str(tmp_path / "haproxy.cfg")
         module.STATE = str(tmp_path / "state" / "servers")
-        module.SOCKET = module.MAIN_SOCKET = str(tmp_path / "socket")
+        module.SOCKET = str(tmp_path / "socket")
         (tmp_path / "haproxy.cfg").write_text(self.CONFIGURATION)
         return module
 
@@ -415,7 +415,7 @@ class TestState:
         monkeypatch.setattr(program.os, "kill", lambda *_: None)
         for workers, failures, works in ((["1", "1", "", "2"], [0, 0, 0], True), (["1", "1", "1"], [1, 1, 2], False)):
             monkeypatch.setattr(program, "worker", lambda workers=iter(workers): next(workers))
-            monkeypatch.setattr(program, "failed_reloads", lambda failures=iter(failures): next(failures))
+            monkeypatch.setattr(program, "failed_reloads", lambda _, failures=iter(failures): next(failures))
             saved = HEAD + LINE.format(backend="servers", name="web1", flags=8)
             monkeypatch.setattr(program, "save", lambda saved=saved: program.write(saved))
             if works:
