@@ -115,11 +115,13 @@ def loaded(playbook: pathlib.Path, variables: dict | None, requests: int) -> tup
 
 @pytest.fixture(scope="module")
 def broken_framework(workshop) -> dict:
-    """It can be imported, which is asked before the switch, and answers no request."""
+    """It can be imported, which is asked before the switch, but not by those who answer requests."""
     folder = workshop / "broken"
     shutil.copytree(os.environ["LAB_WEB2PY"], folder, symlinks=True)
     with open(folder / "gluon/main.py", "a") as stream:
-        stream.write("\n\ndef wsgibase(environ, responder):\n    raise RuntimeError('broken on purpose')\n")
+        stream.write(
+            "\nif os.environ.get('web2py_path') == '/var/lib/web2py':\n    raise RuntimeError('broken on purpose')\n"
+        )
     return {"web2py_source": {"path": str(folder)}}
 
 
