@@ -8,6 +8,7 @@ name: haproxy_errors
 short_description: What is wrong in the variables of the role haproxy
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
+positional: interfaces
 description:
   - Checks addresses, names, certificates, servers and limits, alone and against each other.
 options:
@@ -15,6 +16,11 @@ options:
     description: The variables by their names without C(haproxy_).
     type: dict
     required: true
+  interfaces:
+    description: Names of the host's network interfaces. An empty list means that they are not known.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""

@@ -220,13 +220,18 @@ def _tls_errors(where: str, server: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def keepalived_errors(keepalived: Mapping[str, Any]) -> list[str]:
-    """What is wrong in `haproxy_keepalived`; no message repeats the password."""
+def keepalived_errors(keepalived: Mapping[str, Any], interfaces: Sequence[str]) -> list[str]:
+    """What is wrong in `haproxy_keepalived` on a host with these interfaces; no message repeats the password."""
     if not keepalived:
         return []
     found = [f"haproxy_keepalived: {key} is missing" for key in KEEPALIVED_NEEDS if not keepalived.get(key)]
     if keepalived.get("interface") and not INTERFACE.fullmatch(str(keepalived["interface"])):
         found.append(f"haproxy_keepalived: interface is {keepalived['interface']!r}, allowed is the name of one")
+    elif keepalived.get("interface") and interfaces and keepalived["interface"] not in interfaces:
+        found.append(
+            f"haproxy_keepalived: interface is {keepalived['interface']!r}, allowed are those of this host: "
+            + ", ".join(sorted(interfaces))
+        )
     for key, highest in (("router_id", 255), ("priority", 254)):
         if key in keepalived:
             found += range_error(f"haproxy_keepalived, {key}", keepalived[key], 1, highest)
@@ -252,7 +257,7 @@ def keepalived_errors(keepalived: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def errors(role: Mapping[str, Any]) -> list[str]:
+def errors(role: Mapping[str, Any], interfaces: Sequence[str] = ()) -> list[str]:
     """All that is wrong in the variables of the role, by their names without `haproxy_`."""
     found = []
     for name, allowed in (("mode", ("http", "tcp")), ("balance", ("roundrobin", "leastconn"))):
@@ -268,7 +273,7 @@ def errors(role: Mapping[str, Any]) -> list[str]:
         if not pattern.fullmatch(str(role[name])):
             found.append(f"haproxy_{name}: found {role[name]!r}, allowed is {allowed}")
     found += bind_errors(role) + site_errors(role) + certificate_errors(role)
-    return found + server_errors(role) + keepalived_errors(role["keepalived"])
+    return found + server_errors(role) + keepalived_errors(role["keepalived"], interfaces)
 
 
 def certificates(items: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -299,7 +304,11 @@ def path_pattern(path: str) -> str:
 
 
 class RuntimeFault(Exception):
-    """HAProxy cannot be asked, or says no."""
+    """HAProxy cannot be asked, or says no; `result` is what was done all the same."""
+
+    def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result = dict(result or {})
 
 
 FORCED_MAINTENANCE, CONFIGURED_MAINTENANCE, FORCED_DRAIN = 0x01, 0x04, 0x08
@@ -388,9 +397,10 @@ def set_state(
     deadline = clock() + timeout
     while True:
         row = statistics(ask("show stat"), backend, server)
+        result = {"changed": before != state, "before": before, "requests": busy(row), "status": row["status"]}
         if check or not wait or reached(state, row):
-            return {"changed": before != state, "before": before, "requests": busy(row), "status": row["status"]}
+            return result
         if clock() >= deadline:
             left = f"its status is {row['status']}" if state == "ready" else f"it has {busy(row)} requests"
-            raise RuntimeFault(f"{server!r} is set to {state}, but after {timeout:g} seconds {left}")
+            raise RuntimeFault(f"{server!r} is set to {state}, but after {timeout:g} seconds {left}", result)
         sleep(0.1)

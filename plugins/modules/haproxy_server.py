@@ -75,17 +75,17 @@ EXAMPLES = r"""
 RETURN = r"""
 before:
   description: The state that was set before, V(ready), V(drain) or V(maint).
-  returned: success
+  returned: success, and when it was waited for in vain
   type: str
   sample: ready
 requests:
   description: How many requests the server has, and how many wait for it.
-  returned: success
+  returned: success, and when it was waited for in vain
   type: int
   sample: 0
 status:
   description: What HAProxy says of the server, for example V(UP), V(DOWN), V(DRAIN) or V(MAINT).
-  returned: success
+  returned: success, and when it was waited for in vain
   type: str
   sample: DRAIN
 """
@@ -120,7 +120,7 @@ def main():
             timeout=given["timeout"],
         )
     except haproxy.RuntimeFault as fault:
-        module.fail_json(msg=str(fault))
+        module.fail_json(msg=str(fault), **fault.result)
     diff = {"before": {"state": result["before"]}, "after": {"state": given["state"]}}
     module.exit_json(**result, diff=diff)
 

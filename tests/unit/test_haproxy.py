@@ -165,6 +165,14 @@ def test_what_cannot_be_done_to_connections_that_are_passed_on(changes, words):
     assert [word for word in words if word not in errors[0]] == []
 
 
+def test_keepalived_needs_an_interface_of_the_host():
+    role = {**ROLE, "keepalived": KEEPALIVED}
+    assert haproxy.errors(role, ["lo", "eth0"]) == []
+    assert haproxy.errors(role, ["lo", "ens3"]) == [
+        "haproxy_keepalived: interface is 'eth0', allowed are those of this host: ens3, lo"
+    ]
+
+
 def test_no_message_repeats_the_password():
     errors = haproxy.errors({**ROLE, "keepalived": {**KEEPALIVED, "password": "p#ssw0rd", "peers": []}})
     assert len(errors) == 2 and "p#ssw0rd" not in "".join(errors)
@@ -297,8 +305,10 @@ def test_check_mode_changes_nothing_and_waits_for_nothing(state):
 def test_a_wait_ends_with_an_error_that_says_what_is_left():
     with pytest.raises(
         haproxy.RuntimeFault, match=r"'web1' is set to drain, but after 5 seconds it has [0-9]+ requests"
-    ):
+    ) as fault:
         FakeHAProxy(web1={"requests": 10000}).set("web1", "drain", timeout=5)
+    assert fault.value.result.items() >= {"changed": True, "before": "ready"}.items()
+    assert fault.value.result["requests"] > 0
     with pytest.raises(haproxy.RuntimeFault, match="'web1' is set to ready, but after 5 seconds its status is DOWN"):
         FakeHAProxy(web1={"flags": 8, "status": "DOWN"}).set("web1", "ready", timeout=5)
 
@@ -365,7 +375,7 @@ class TestState:
         exec(compile(path.read_text(), path, "exec"), module.__dict__)  # noqa: S102
         module.CONFIGURATION = str(tmp_path / "haproxy.cfg")
         module.STATE = str(tmp_path / "state" / "servers")
-        module.SOCKET = str(tmp_path / "socket")
+        module.SOCKET = module.MAIN_SOCKET = str(tmp_path / "socket")
         (tmp_path / "haproxy.cfg").write_text(self.CONFIGURATION)
         return module
 
@@ -383,6 +393,20 @@ class TestState:
         assert " web1 " in Path(program.STATE).read_text()
         program.save()
         assert Path(program.STATE).read_text() == "1\n"
+
+    def test_a_reload_that_works_or_not_leaves_no_state(self, program, monkeypatch):
+        monkeypatch.setattr(program.os, "kill", lambda *_: None)
+        for workers, failures, works in ((["1", "1", "", "2"], [0, 0, 0], True), (["1", "1", "1"], [1, 1, 2], False)):
+            monkeypatch.setattr(program, "worker", lambda workers=iter(workers): next(workers))
+            monkeypatch.setattr(program, "failed_reloads", lambda failures=iter(failures): next(failures))
+            saved = HEAD + LINE.format(backend="servers", name="web1", flags=8)
+            monkeypatch.setattr(program, "save", lambda saved=saved: program.write(saved))
+            if works:
+                program.reload(1)
+            else:
+                with pytest.raises(SystemExit, match="did not start"):
+                    program.reload(1)
+            assert Path(program.STATE).read_text() == "1\n"
 
     def test_a_first_start_knows_of_nothing(self, program):
         program.prepare()

@@ -2,7 +2,8 @@
 """A web server that tells what reached it, and fails as it is told: backend.py NAME PORT FOLDER CERTIFICATE KEY
 
 PORT speaks HTTP, PORT + 100 HTTPS, and PORT + 200 HTTPS after the PROXY protocol's header of version 2.
-FOLDER/NAME.sick makes it unhealthy. Each request is a line in FOLDER/requests before it is answered.
+FOLDER/NAME.sick makes it unhealthy. /hold/MARK is answered when there is FOLDER/release-MARK.
+Each request is a line in FOLDER/requests before it is answered.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import hashlib
 import http.server
 import ipaddress
 import json
-import os
 import pathlib
 import socket
 import socketserver
@@ -61,8 +61,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind, _, argument = path.lstrip("/").partition("/")
         if kind == "slow":
             time.sleep(float(argument.partition("/")[0]))
-        elif kind == "die":
-            os._exit(1)
+        elif kind == "hold":
+            while not (FOLDER / f"release-{argument}").exists():
+                time.sleep(0.05)
         elif kind == "drop":
             # Only the first of its name fails, so that the next server can answer.
             try:

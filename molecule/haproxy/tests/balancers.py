@@ -55,7 +55,15 @@ class Balancer(Site):
         return self.statistics()[server]["status"]
 
     def wait_for_status(self, server: str, status: str = "UP") -> None:
-        wait_for(lambda: self.status(server) == status, 30, f"{server} is {status}")
+        wait_for(lambda: self.status(server) == status, 60, f"{server} is {status}")
+
+    def wait_for_all(self) -> None:
+        wanted = dict.fromkeys(SERVERS, "UP")
+        wait_for(
+            lambda: {name: row["status"] for name, row in self.statistics().items() if name in SERVERS} == wanted,
+            60,
+            "all servers are up",
+        )
 
     def requests(self, mark: str) -> list[str]:
         """The requests with this in their path that reached servers, as "one GET /path"."""
@@ -79,14 +87,20 @@ class Balancer(Site):
             },
         )
         assert "=> {" in done.stdout, done.stdout + done.stderr
+        failed = "FAILED! => {" in done.stdout
         result, _ = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index("=> {") + 3)
-        return result
+        return {**result, "failed": failed}
+
+    def release(self, mark: str) -> None:
+        """Let the servers answer /hold/mark."""
+        self.run(f"touch /var/lib/backends/release-{mark}")
 
 
 class Visitors:
     """Visitors who come all the time: on new connections, on kept ones, and with forms that must not come twice."""
 
-    def __init__(self, balancer: Balancer, number: int = 3) -> None:
+    def __init__(self, balancer: Balancer, number: int = 3, seconds: float = 0.01) -> None:
+        self.seconds = seconds
         self.balancer = balancer
         self.outcomes: Counter = Counter()
         self.mark = uuid.uuid4().hex
@@ -95,7 +109,7 @@ class Visitors:
         self.threads = [threading.Thread(target=kind) for kind in kinds for _ in range(number)]
 
     def path(self) -> str:
-        return f"/slow/0.01/{self.mark}/{uuid.uuid4().hex}"
+        return f"/slow/{self.seconds}/{self.mark}/{uuid.uuid4().hex}"
 
     def count(self, kind: str, ask: Callable[[], int]) -> None:
         try:
@@ -162,22 +176,16 @@ def balancer_of(name: str) -> Balancer:
 def restore(balancer: Balancer) -> None:
     """All servers as they were at the beginning."""
     units = " ".join(f"backend-{name}" for name in SERVERS)
+    ready = ";".join(f"set server servers/{name} state ready" for name in SERVERS)
     balancer.run(f"rm -f /var/lib/backends/*.sick; systemctl reset-failed; systemctl start haproxy {units}")
-    for name in SERVERS:
-        if name in balancer.statistics():
-            balancer.command(f"set server servers/{name} state ready")
-            balancer.wait_for_status(name)
+    balancer.command(ready)
 
 
 def in_flight(balancer: Balancer, path: str, number: int) -> tuple[list[threading.Thread], list[Answer]]:
-    """Send so many requests at once; return when HAProxy has given them to servers."""
+    """Send so many requests at once; return when the servers have them."""
     answers: list[Answer] = []
     threads = [threading.Thread(target=lambda: answers.append(balancer.fresh().ask(path))) for _ in range(number)]
     for thread in threads:
         thread.start()
-    wait_for(
-        lambda: sum(int(row["scur"]) for name, row in balancer.statistics().items() if name in SERVERS) >= number,
-        10,
-        "the requests are with the servers",
-    )
+    wait_for(lambda: len(balancer.requests(path)) >= number, 30, "the requests are with the servers")
     return threads, answers

@@ -11,7 +11,7 @@ from browser import machines
 # The tests share a module beside them, which pytest in this mode of import leaves out of its path.
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from balancers import Balancer, balancer_of, restore  # noqa: E402
+from balancers import Balancer, balancer_of, restore
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def balancer(host):
     """The balancer of one machine; a test that takes it runs once for each."""
     found = balancer_of(host.backend.host)
     restore(found)
-    yield found
-    restore(found)
+    found.wait_for_all()
+    return found
 
 
 @pytest.fixture
