@@ -32,7 +32,16 @@ FORBIDDEN_OUTPUT = {
     "Skipping, no tests found": "has no tests",
 }
 # These take longest, and begin before the other scenarios: none is left to run alone at the end.
-LONG_SCENARIOS = ("web2py_daemon", "tickets", "data", "apache_wsgi", "apache_proxy", "lighttpd_fcgi", "tls_certificate")
+LONG_SCENARIOS = (
+    "release",
+    "web2py_daemon",
+    "tickets",
+    "data",
+    "apache_wsgi",
+    "apache_proxy",
+    "lighttpd_fcgi",
+    "tls_certificate",
+)
 # `make test` runs these on one distribution each, to end within an hour; `make test-all` on the other one, too.
 ONE_DISTRIBUTION = {
     "apache_wsgi": "debian13",

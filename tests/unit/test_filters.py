@@ -175,7 +175,6 @@ EXAMPLES = {
         {"web2py_server_names": ["www.example.org", "192.0.2.1"]},
         ["DNS:www.example.org", "IP:192.0.2.1"],
     ),
-    
     "rollback_target": (
         {"hostvars": {name: {"__release_found": {"present": "b", "previous": "a"}} for name in ("web1", "web2")}},
         {"target": "a", "errors": []},

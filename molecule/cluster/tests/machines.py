@@ -121,8 +121,8 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(site: Site, what: str) -> Iterator[Load]:
-    running = Load(site)
+def load(site: Site, what: str, visitors: int = 4) -> Iterator[Load]:
+    running = Load(site, visitors)
     for thread in running.threads:
         thread.start()
     try:

@@ -103,10 +103,14 @@ def pages() -> list[str]:
     return [page(machine) for machine in WEB]
 
 
-def at_balancer() -> dict[str, str]:
-    text = BALANCER.check_output(
+def ask_haproxy(command: str) -> str:
+    return BALANCER.check_output(
         "python3 -c \"import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
-        "s.sendall(b'show stat\\n'); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())\""
+        f"s.sendall(b'{command}\\n'); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())\""
     )
-    rows = [line.split(",") for line in text.splitlines()]
+
+
+def at_balancer() -> dict[str, str]:
+    """What the balancer thinks of each web host."""
+    rows = [line.split(",") for line in ask_haproxy("show stat").splitlines()]
     return {row[1]: row[17] for row in rows if row[0] == "servers" and row[1] in WEB}
