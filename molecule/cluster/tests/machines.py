@@ -6,56 +6,26 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import re
 import ssl
-import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 
-import testinfra
-import uml
+import kernel
 from browser import FRONT_ENDS, Site, wait_for
 
-SSH_CONFIG = os.environ["LAB_SSH_CONFIG"]
 NOTES, NOTES_DB = "/notes/default", "/notes_db/default"
 SHARED = "/var/lib/web2py/data/web2py-shared"
 
 
-class Machine:
-    """One with a kernel of its own."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.host = testinfra.get_host(f"ssh://root@{name}", ssh_config=SSH_CONFIG)
-
-    def run(self, command: str) -> str:
-        return self.host.check_output(command)
-
-    def boot_id(self) -> str:
-        """Which boot this is; nothing while it cannot be asked."""
-        asked = subprocess.run(
-            ["ssh", "-F", SSH_CONFIG, "-o", "ConnectTimeout=5", self.name, "cat /proc/sys/kernel/random/boot_id"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        return asked.stdout.strip()
-
-    def reboot(self) -> None:
-        before = self.boot_id()
-        # The connection ends with the machine, sooner or later than the command.
-        subprocess.run(["ssh", "-F", SSH_CONFIG, self.name, "systemctl reboot"], check=False, capture_output=True)
-        wait_for(lambda: self.boot_id() not in ("", before), 240, f"{self.name} boots")
-
+class Machine(kernel.Machine):
     def site(self) -> Site:
         """Its own web server, passed by the balancer."""
-        address = next(machine["address"] for machine in uml.listed() if machine["name"] == self.name)
         certificate = self.host.file("/etc/ssl/tls_certificate/web2py/chain.pem").content_string
         context = ssl.create_default_context(cadata=certificate)
-        return Site(self.name, address, context, self.host, FRONT_ENDS["apache_wsgi"])
+        return Site(self.name, self.address, context, self.host, FRONT_ENDS["apache_wsgi"])
 
 
 def states(balancer) -> dict[str, str]:

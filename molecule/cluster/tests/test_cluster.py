@@ -9,7 +9,6 @@ import time
 import uuid
 
 import pytest
-import uml
 from browser import PROJECT, play, wait_for
 from machines import NOTES, NOTES_DB, SHARED, add_note, in_parallel, load, states
 
@@ -89,11 +88,11 @@ def test_a_web_host_without_power(site, webs, balancer):
     broken = webs[0]
     with load(site, "a web host loses its power, and comes back") as running:
         cut = time.time()
-        uml.kill([broken.name])
+        broken.cut_power()
         wait_for(lambda: states(balancer)[broken.name] == "DOWN", 60, "the balancer notices it")
         noticed = time.time()
         running.more(100)
-        uml.start([broken.name])
+        broken.power_on()
         wait_for(up(balancer, broken.name), 300, f"{broken.name} is up again")
         running.more(100)
         wait_for(lambda: {site.ask("/heart/default/beat", "https").body for _ in range(4)} != {b"cluster-web2"}, 30)
@@ -130,15 +129,16 @@ def test_the_storage_server_is_rebooted(site, webs, storage):
 def test_a_web_host_that_boots_without_its_storage_writes_nowhere(site, webs, storage, balancer):
     web, other = webs
     try:
-        uml.kill([web.name, storage.name])
-        uml.start([web.name])
+        web.cut_power()
+        storage.cut_power()
+        web.power_on()
         wait_for(lambda: web.boot_id() != "", 120, f"{web.name} boots")
         # It waits for its mount, and its web server with it.
         wait_for(lambda: web.run("systemctl show -P ActiveState apache2.service") == "inactive", 60)
         assert web.run(f"findmnt --noheadings {SHARED} || true") == ""
         assert web.host.run(f"runuser -u web2py -- touch {SHARED}/x || touch {SHARED}/x").rc != 0
     finally:
-        uml.start([web.name, storage.name])
+        storage.power_on()
     wait_for(up(balancer, web.name, other.name), 300, "both are up again, without a play")
     assert below_the_mount_point(web) == ""
 

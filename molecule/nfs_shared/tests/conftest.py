@@ -4,19 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import subprocess
-import sys
 import threading
 
+import kernel
 import pytest
-import testinfra
-import uml
-from browser import wait_for
+from kernel import SSH_CONFIG
 
 SERVER, FIRST, SECOND = "nfs-shared-server", "nfs-shared-client-1", "nfs-shared-client-2"
-SSH_CONFIG = os.environ["LAB_SSH_CONFIG"]
 AS_SHOP = "setpriv --reuid=2001 --regid=2001 --clear-groups "
 
 
@@ -63,15 +59,7 @@ class Program:
         return status
 
 
-class Machine:
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.host = testinfra.get_host(f"ssh://root@{name}", ssh_config=SSH_CONFIG)
-
-    def run(self, command: str) -> str:
-        """As root; it has to succeed."""
-        return self.host.check_output(command)
-
+class Machine(kernel.Machine):
     def attempt(self, command: str, shop: bool = False):
         """As root or as the service's user; it may fail."""
         return self.host.run((AS_SHOP if shop else "") + "sh -c " + shlex.quote(command))
@@ -81,45 +69,6 @@ class Machine:
         done = self.attempt(command, shop=True)
         assert done.rc == 0, (command, done.stderr)
         return done.stdout
-
-    @property
-    def address(self) -> str:
-        return next(machine["address"] for machine in uml.listed() if machine["name"] == self.name)
-
-    def is_active(self, unit: str) -> bool:
-        return self.host.run("systemctl is-active --quiet %s", unit).rc == 0
-
-    def boot_id(self) -> str:
-        """Which boot this is; nothing while it cannot be asked."""
-        asked = subprocess.run(
-            ["ssh", "-F", SSH_CONFIG, "-o", "ConnectTimeout=5", self.name, "cat /proc/sys/kernel/random/boot_id"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        return asked.stdout.strip()
-
-    def begin_reboot(self) -> str:
-        """Returns which boot it was."""
-        before = self.boot_id()
-        # The connection ends with the machine, sooner or later than the command.
-        subprocess.run(["ssh", "-F", SSH_CONFIG, self.name, "systemctl reboot"], check=False, capture_output=True)
-        return before
-
-    def wait_for_reboot(self, before: str) -> None:
-        wait_for(lambda: self.boot_id() not in ("", before), 180, f"{self.name} boots")
-
-    def reboot(self) -> None:
-        self.wait_for_reboot(self.begin_reboot())
-
-    def cut_power(self) -> None:
-        self.power("kill")
-
-    def power_on(self) -> None:
-        self.power("start")
-
-    def power(self, what: str) -> None:
-        subprocess.run([sys.executable, uml.__file__, what, self.name], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
