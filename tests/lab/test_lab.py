@@ -140,9 +140,8 @@ def test_what_makes_a_step_fail(program, problem):
     assert outcome.problem == problem
 
 
-def test_a_step_that_hangs_is_stopped_with_what_it_started(monkeypatch):
-    monkeypatch.setattr(suite, "STEP_LIMIT", 0.5)
-    outcome = suite.execute(suite.Step("step", ("sh", "-c", "sleep 300 & sleep 300")), os.environ, "")
+def test_a_step_that_hangs_is_stopped_with_what_it_started():
+    outcome = suite.execute(suite.Step("step", ("sh", "-c", "sleep 300 & sleep 300"), limit=0.5), os.environ, "")
     assert "stopped" in outcome.problem
     assert outcome.seconds < 60
 
