@@ -57,29 +57,10 @@ interrupted:
   sample: false
 """
 
-import contextlib
-import os
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-
-FOLDER = "/run/web2py.deployment"
-
-
-def mark(folder, name, state, check):
-    """Set or remove the mark; tell whether an earlier run has left one."""
-    path = os.path.join(folder, name)
-    interrupted = state == "begun" and os.path.exists(path)
-    if check:
-        return interrupted
-    if state == "begun":
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(path, "w", encoding="utf-8"):
-            pass
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    return interrupted
+from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
 def main():
@@ -94,9 +75,9 @@ def main():
     if not re.fullmatch(r"[A-Za-z0-9_-]+", given["name"]):
         module.fail_json(msg=f"name: found {given['name']!r}, allowed are letters, digits, dashes and underscores")
     try:
-        interrupted = mark(FOLDER, given["name"], given["state"], module.check_mode)
+        interrupted = engine.mark_run(given["name"], given["state"], module.check_mode)
     except OSError as error:
-        module.fail_json(msg=f"{FOLDER}: {error.strerror}")
+        module.fail_json(msg=f"{engine.RUNS}: {error.strerror}")
     module.exit_json(changed=interrupted, interrupted=interrupted)
 
 

@@ -37,6 +37,10 @@ options:
       - With O(state=recorded), how many releases of the framework and of each application stay on the host, the current
         ones included. Those that a rollback would need stay first. Without it none is deleted.
     type: int
+  run:
+    description:
+      - With O(state=recorded), the run that M(web2py.deployment.deployment_run) has begun by this name is finished.
+    type: str
   home:
     description: Folder of the releases on the host.
     type: path
@@ -103,7 +107,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.web2py.deployment.plugins.module_utils import deployments as engine
-from ansible_collections.web2py.deployment.plugins.module_utils.release import ReleaseError
+from ansible_collections.web2py.deployment.plugins.module_utils.release import ReleaseError, mark_run
 
 
 def lines(snapshot):
@@ -195,6 +199,7 @@ def main():
             "state": {"type": "str", "choices": ["recorded", "restored", "previous"], "required": True},
             "target": {"type": "dict"},
             "keep": {"type": "int"},
+            "run": {"type": "str"},
             "home": {"type": "path", "default": "/opt/web2py"},
             "root": {"type": "path", "default": "/var/lib/web2py"},
         },
@@ -209,6 +214,8 @@ def main():
         host = Host(params, module.check_mode)
         if params["state"] == "recorded":
             changed, before, after = host.record(params["keep"])
+            if params["run"]:
+                mark_run(params["run"], "finished", module.check_mode)
         elif params["state"] == "restored":
             changed, before, after = host.restore()
         else:
