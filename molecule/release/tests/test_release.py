@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 from browser import PROJECT, Run, address_of, play, wait_for
-from visitors import WEB, Load, ask_haproxy, at_balancer, pages, under_load
+from visitors import WEB, Load, ask_haproxy, at_balancer, page, pages, under_load
 
 WEB1, WEB2 = WEB.values()
 HISTORY = "/opt/web2py/deployments.json"
