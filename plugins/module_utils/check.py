@@ -120,15 +120,19 @@ def insistent(question: Callable[[], Answer], deadline: float, pause: float = 0.
 
 
 def check_path(front_end: FrontEnd, path: str, requests: int, concurrency: int, deadline: float) -> list[Answer]:
-    """Ask for one path several times at once; the first failure is enough."""
+    """Ask for one path, then several times at once; the first failure is enough.
+
+    The first request of all is alone: it may make tables, and of several that make the same ones web2py fails some.
+    """
     answers: list[Answer] = []
 
     def question(_number: int) -> None:
         if all(answer.good for answer in answers):
             answers.append(insistent(lambda: ask(front_end, path), deadline))
 
+    question(0)
     with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
-        list(pool.map(question, range(requests)))
+        list(pool.map(question, range(1, requests)))
     return answers
 
 
