@@ -44,8 +44,8 @@ LONG_SCENARIOS = (
     "lighttpd_fcgi",
     "tls_certificate",
 )
-# `make test` leaves these to `make test-all`: web hosts with kernels of their own, as in cluster, are slow; release runs
-# playbooks two dozen times; and the front ends of the others are in the scenario frontends, too.
+# `make test` leaves these to `make test-all`: web hosts with kernels of their own, as in cluster, are slow; release
+# runs playbooks two dozen times; and the front ends of the others are in the scenario frontends, too.
 LEFT_OUT = ("apache_proxy", "cluster", "lighttpd_fcgi", "release")
 # `make test` runs these on one distribution each, to end within an hour; `make test-all` on the other one, too.
 ONE_DISTRIBUTION = {
