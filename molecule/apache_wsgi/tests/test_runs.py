@@ -169,7 +169,7 @@ class TestRefusedSources:
         for site in sites:
             assert site.ask("/welcome").status == site.ask(f"{PROBE}/index").status == 200
             # The run after one that was not finished loads everything anew, which is not the matter here.
-            site.run("rm /run/web2py.deployment/web")
+            site.run("rm -f /run/web2py.deployment/web")
 
     def test_a_wrong_checksum(self, web_server, tmp_path, sites):
         (tmp_path / "web2py.zip").write_bytes(b"anything")
