@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.module_utils.data import client_addresses
-from ansible_collections.web2py.deployment.plugins.module_utils.site import entries, present
+from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
 
 # The chapter's shared folders (web2py-book, "Sharing application folders"), with the key that says where an application
 # keeps that kind of data. `cache` is not among them: cache.disk stops for ever over NFS.

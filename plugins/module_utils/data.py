@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.web2py.deployment.plugins.module_utils import postgresql
-from ansible_collections.web2py.deployment.plugins.module_utils.site import entries, present
+from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
 
 CHOICES = {
     "sessions": ("files", "database", "cookie"),

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils.items import present
+
 # What HAProxy's manual allows in names; no dot, which separates the parts of a variable there.
 SERVER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -47,10 +49,6 @@ RANGES = {
     "max_headers": (16, 1000),
 }
 KEEPALIVED_NEEDS = ("interface", "router_id", "virtual_addresses", "peers")
-
-
-def present(item: Mapping[str, Any]) -> bool:
-    return item.get("state", "present") == "present"
 
 
 def is_true(value: Any) -> bool:

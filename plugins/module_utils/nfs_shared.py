@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PATH = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -23,15 +25,6 @@ SYSTEM = re.compile(
 SHORTEST_PREFIX = {4: 8, 6: 16}
 # To this user and group root of a client is mapped.
 NOBODY = 65534
-
-
-def present(item: Mapping[str, Any]) -> bool:
-    return item.get("state", "present") == "present"
-
-
-def entries(value: Any) -> list[Mapping[str, Any]]:
-    """The dictionaries of a list; a type mistake elsewhere in it has its own message from the argument spec."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def path_error(path: Any) -> str | None:

@@ -15,6 +15,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+
 # Bytes of a name (NAMEDATALEN - 1); PostgreSQL cuts off what is longer.
 NAME_LENGTH = 63
 HBA_TYPES = ("local", "host", "hostssl", "hostnossl")
@@ -53,15 +55,6 @@ FORBIDDEN_IN_PASSWORDS = (
     stringprep.in_table_c8,
     stringprep.in_table_c9,
 )
-
-
-def present(item: Mapping[str, Any]) -> bool:
-    return item.get("state", "present") == "present"
-
-
-def entries(value: Any) -> list[Mapping[str, Any]]:
-    """The dictionaries of a list; a type mistake elsewhere in it has its own message from the argument spec."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def name_error(variable: str, name: Any) -> str | None:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+
 # gluon.rewrite routes no other application names ([a-zA-Z0-9_]); a dash gives 400 on every dynamic URL.
 NAME = re.compile(r"[A-Za-z0-9_]+")
 BUNDLED = ("admin", "examples", "welcome")
@@ -18,10 +20,6 @@ PASSWORD_HASH = re.compile(r"pbkdf2\(\d+,\d+,sha(256|384|512)\)\$[^$\"'\\\s]+\$[
 # One reading in every server: no %, no backslash, no space, and no fragment, which is not sent.
 CHECK_PATH = re.compile(r"/[!$&-;=?-Z_a-z~]*")
 HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
-
-
-def present(item: Mapping[str, Any]) -> bool:
-    return item.get("state", "present") == "present"
 
 
 def name_error(name: Any) -> str | None:
@@ -50,11 +48,6 @@ def check_path_error(item: Mapping[str, Any]) -> str | None:
         f"application {item.get('name')!r}: check_path is {path!r}, allowed is a URL path that begins with a slash, "
         f"such as /{item.get('name')}/default/index, without %, \\, .. and spaces"
     )
-
-
-def entries(value: Any) -> list[Mapping[str, Any]]:
-    """The dictionaries of a list; a type mistake elsewhere in it has its own message from the argument spec."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def application_errors(applications: Sequence[Mapping[str, Any]]) -> list[str]:
