@@ -56,6 +56,7 @@ ONE_DISTRIBUTION = {
     "haproxy": "debian12",
     "postgresql": "debian12",
     "tls_certificate": "debian13",
+    "web2py_daemon": "debian12",
 }
 DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.

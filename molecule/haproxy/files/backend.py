@@ -42,6 +42,8 @@ def proxied(connection: socket.socket) -> str:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Killed, it has sent an answer or it has not: nobody could ask again for the rest of one.
+    wbufsize = -1
 
     def setup(self) -> None:
         self.client = proxied(self.request) if self.server.proxied else self.client_address[0]
@@ -108,6 +110,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Sec-WebSocket-Accept", base64.b64encode(accept).decode())
         self.end_headers()
+        self.wfile.flush()
         self.close_connection = True
         while data := self.connection.recv(4096):
             self.connection.sendall(data)
