@@ -163,7 +163,7 @@ def choose(arguments: argparse.Namespace, environment: Mapping[str, str]) -> lis
             steps += [scenario(name, keep, exchanged, " (trees exchanged)") for name in names]
         steps.append(demo)
         steps = [
-            dataclasses.replace(step, limit=3 * STEP_LIMIT, variables={**step.variables, "LAB_KILLS": "20"})
+            dataclasses.replace(step, limit=3 * STEP_LIMIT, variables={**step.variables, "LAB_LONG": "1"})
             for step in steps
         ]
     return steps
