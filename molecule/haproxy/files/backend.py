@@ -98,6 +98,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        # As Apache offers HTTP/2.
+        self.send_header("Upgrade", "h2")
+        self.send_header("Connection", "Upgrade")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
