@@ -115,7 +115,11 @@ def test_a_run_that_is_killed_anywhere_is_made_good_by_the_next(version, tmp_pat
             at = dice.randrange(1, tasks)
             killed = f"killed at {at} of {tasks}, {kill_at(at, variables)}"
         load = under_load(
-            address_of("release-balancer"), 4, 200, lambda: runs.append(play(f"--extra-vars=@{variables}"))
+            address_of("release-balancer"),
+            4,
+            200,
+            lambda: runs.append(play(f"--extra-vars=@{variables}")),
+            in_service=True,
         )
         assert runs[-1].status == 0, (killed, runs[-1].output[-3000:])
         assert load.failures == [], killed
