@@ -23,8 +23,8 @@ from collections.abc import Mapping
 
 import lab
 
-# A step that hangs must not hold a build machine for ever; the longest takes less than half of this. `make test-all` and
-# `make scenario`, which run the longest, are more patient.
+# A step that hangs must not hold a build machine for ever; the longest takes less than half of this. `make test-all`
+# and `make scenario`, which run the longest, are more patient.
 STEP_LIMIT = 40 * 60
 
 # What fails a step although its program ended well.
