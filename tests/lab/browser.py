@@ -37,8 +37,6 @@ SECRETS = (
 FORGED = {"X-Forwarded-Proto": "https"}
 
 PROJECT = pathlib.Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-# `make test-all` repeats more often what is a matter of chance, or of large numbers.
-LONG = os.environ.get("LAB_LONG") == "1"
 # Paths as they go over the wire, one a line.
 HOSTILE, ADMINISTRATION = (
     (PROJECT / "molecule/shared/frontend" / name).read_text().splitlines()
