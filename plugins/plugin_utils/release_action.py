@@ -32,6 +32,10 @@ class ReleaseAction(ActionBase):
         except source.SourceError as error:
             result.update(failed=True, changed=False, msg=str(error))
             return result
+        # Only the controller needs them, and what a module gets is in the host's log: an address may hold a token.
+        if "source" in arguments:
+            arguments["source"] = {}
+        arguments.pop("framework_source", None)
         arguments["_release"] = release
         answer = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
         if answer.pop("needs_archive", False) and tree is not None:

@@ -233,11 +233,18 @@ def _sha256_of(path: str) -> str:
     return total.hexdigest()
 
 
+def _without_secrets(text: str, url: str = "") -> str:
+    """The text without what an address in it may hold as a secret: user, password, and the query of `url`."""
+    query = url[url.index("?") :] if "?" in url else ""
+    return re.sub(r"//[^/@\s]+@", "//***@", text.replace(query, "?***") if query else text)
+
+
 def fetch_url(url: str, checksum: str) -> str:
     """Download once into the controller's cache and check the SHA-256; a wrong file is never kept."""
     expected = checksum.removeprefix("sha256:").lower()
+    shown = _without_secrets(url, url)
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
-        raise SourceError(f"checksum of {url}: found {checksum!r}, allowed are 64 hexadecimal digits of a SHA-256")
+        raise SourceError(f"checksum of {shown}: found {checksum!r}, allowed are 64 hexadecimal digits of a SHA-256")
     target = os.path.join(cache_directory(), f"download-{expected[:16]}")
     with _locked(target):
         if os.path.exists(target) and _sha256_of(target) == expected:
@@ -249,14 +256,14 @@ def fetch_url(url: str, checksum: str) -> str:
                     stream.write(block)
         except (URLError, OSError, ValueError) as error:
             raise SourceError(
-                f"cannot download {url}: {error}. Check the address and the controller's network, "
-                "or fetch the archive by hand and give it as `path`"
+                f"cannot download {shown}: {_without_secrets(str(error), url)}. Check the address and the controller's "
+                "network, or fetch the archive by hand and give it as `path`"
             ) from error
         found = _sha256_of(partial)
         if found != expected:
             os.unlink(partial)
             raise SourceError(
-                f"wrong checksum of {url}: found sha256 {found}, expected {expected}. "
+                f"wrong checksum of {shown}: found sha256 {found}, expected {expected}. "
                 "Correct `checksum` only after you know why the file is another one"
             )
         os.replace(partial, target)
@@ -280,7 +287,7 @@ def _git(*arguments: str, cwd: str | None = None) -> str:
         raise SourceError(f"git {arguments[0]} did not end within 600 seconds") from error
     except subprocess.CalledProcessError as error:
         # A URL may carry a token; git repeats it in its messages.
-        message = re.sub(r"//[^/@\s]+@", "//***@", (error.stderr or "").strip())
+        message = _without_secrets((error.stderr or "").strip())
         raise SourceError(
             f"git {arguments[0]} failed: {message.splitlines()[-1] if message else 'no message'}"
         ) from error

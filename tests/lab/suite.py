@@ -44,9 +44,10 @@ LONG_SCENARIOS = (
     "lighttpd_fcgi",
     "tls_certificate",
 )
-# `make test` leaves these to `make test-all`: web hosts with kernels of their own, as in cluster, are slow; release
-# runs playbooks two dozen times; and the front ends of the others are in the scenario frontends, too.
-LEFT_OUT = ("apache_proxy", "cluster", "lighttpd_fcgi", "release")
+# `make test` leaves these to `make test-all`: machines with kernels of their own, as in cluster and nfs_shared, are
+# slow, and slow down whatever runs beside them; release runs playbooks two dozen times; and the front ends of the others
+# are in the scenario frontends, too.
+LEFT_OUT = ("apache_proxy", "cluster", "lighttpd_fcgi", "nfs_shared", "release")
 # `make test` runs these on one distribution each, to end within an hour; `make test-all` on the other one, too.
 ONE_DISTRIBUTION = {
     "apache_wsgi": "debian13",

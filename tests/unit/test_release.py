@@ -224,6 +224,16 @@ def test_a_password_in_a_git_address_is_not_repeated(tmp_path, monkeypatch):
     assert "hunter22" not in str(caught.value)
 
 
+@pytest.mark.parametrize("checksum", ["0" * 64, "12"])
+def test_what_is_secret_in_the_address_of_an_archive_is_not_repeated(tmp_path, monkeypatch, checksum):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = "http://me:hunter22@127.0.0.1:1/x.zip?private_token=hunter33"
+    with pytest.raises(source.SourceError) as caught:
+        source.read_source({"url": url, "checksum": checksum}, "source")
+    assert "127.0.0.1:1/x.zip" in str(caught.value)
+    assert "hunter" not in str(caught.value)
+
+
 class TestHost:
     def test_what_is_packed_is_unpacked(self, tmp_path):
         write(tmp_path / "a", {"x/y": "text", "run.sh": ""})

@@ -290,19 +290,21 @@ ADDED = {
 }
 
 
+TRUSTING = {
+    "tls_certificate_ca_directory": f"{WORK}/second_ca",
+    "tls_certificate_ca_passphrase": SECRET_PASSPHRASE,
+    "tls_certificate_ca_trust": True,
+    **certificates(**ADDED),
+}
+
+
 @pytest.fixture(scope="module")
 def added() -> Run:
     """One run that creates a second CA, trusts it, and adds a certificate of each kind, as talkative as can be.
 
     With the strategy `free` every host makes its own way, so all meet at the CA that is not there yet.
     """
-    variables = {
-        "tls_certificate_ca_directory": f"{WORK}/second_ca",
-        "tls_certificate_ca_passphrase": SECRET_PASSPHRASE,
-        "tls_certificate_ca_trust": True,
-        **certificates(**ADDED),
-    }
-    return succeed(apply("-vvv", "--diff", environment={"ANSIBLE_STRATEGY": "free"}, **variables))
+    return succeed(apply("-vvv", "--diff", environment={"ANSIBLE_STRATEGY": "free"}, **TRUSTING))
 
 
 def private_lines(key: str) -> set[str]:
@@ -331,12 +333,24 @@ def test_hosts_at_once_share_one_authority_and_trust_it(added: Run) -> None:
         assert machine.host.run(f"openssl verify {FOLDER}/www/cert.pem").rc != 0
 
 
+def test_a_run_that_was_cut_off_before_the_trust_store_knew_is_made_good(added: Run) -> None:
+    for machine in MACHINES:
+        machine.host.check_output("mv /usr/local/share/ca-certificates/tls_certificate_ca.crt /root/")
+        machine.host.check_output("update-ca-certificates --fresh")
+        machine.host.check_output("mv /root/tls_certificate_ca.crt /usr/local/share/ca-certificates/")
+        assert machine.host.run(f"openssl verify {FOLDER}/added_ca/cert.pem").rc != 0
+    assert succeed(apply(**TRUSTING)).changed == {1}
+    for machine in MACHINES:
+        machine.host.check_output(f"openssl verify {FOLDER}/added_ca/cert.pem")
+    assert succeed(apply(**TRUSTING)).changed == {0}
+
+
 def test_what_is_absent_is_removed(added: Run) -> None:
     absent = certificates(**{name: {"state": "absent"} for name in ADDED})
     predicted = succeed(apply("--check", **absent))
     assert all(machine.host.file(f"{FOLDER}/{name}/privkey.pem").exists for machine in MACHINES for name in ADDED)
     removed = succeed(apply(**absent))
-    # The certificates, the trust in the CA and, by a handler, the list of what is trusted.
+    # The certificates, the trust in the CA and the list of what is trusted.
     assert predicted.changed == {2}
     assert removed.changed == {3}
     for machine in MACHINES:
