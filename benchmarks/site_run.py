@@ -88,7 +88,7 @@ def play(name: str, *arguments: str) -> tuple[float, str]:
         text=True,
     )
     if done.returncode:
-        sys.exit(done.stdout[-4000:] + done.stderr[-2000:])
+        sys.exit("\n".join(re.findall(r"^(?:fatal|failed): .*$", done.stdout, re.MULTILINE)) + done.stderr[-2000:])
     return time.monotonic() - started, done.stdout
 
 

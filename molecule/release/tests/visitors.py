@@ -30,6 +30,7 @@ class Load:
     address: str
     # Only release.yml and rollback.yml take a host out while it changes; site.yml changes it in service.
     in_service: bool = False
+    pause: float = PAUSE
     answered: Counter = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0
@@ -74,7 +75,7 @@ class Load:
                         break
                     visits += 1
                     self.answered[read] += 1
-                    if over.wait(PAUSE):
+                    if over.wait(self.pause):
                         break
 
 
@@ -85,9 +86,10 @@ def under_load(
     during: Callable[[], object],
     limit: float = 600,
     in_service: bool = False,
+    pause: float = PAUSE,
 ) -> Load:
     """Have the site visited during `during()`, and until there were so many requests."""
-    load = Load(address, in_service)
+    load = Load(address, in_service, pause)
     over = threading.Event()
     threads = [threading.Thread(target=load.visitor, args=[over]) for _ in range(visitors)]
     for thread in threads:

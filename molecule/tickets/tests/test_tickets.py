@@ -28,6 +28,8 @@ WEB12, WEB13, DATABASE = (testinfra.get_host(f"docker://tickets-{name}") for nam
 WEBS = (WEB12, WEB13)
 ERRORS = "/var/lib/web2py/data/faulty/errors"
 LAB = pathlib.Path(__file__).parent
+# `make test-all` has more of them: collectors that are killed, and tickets whose collecting is measured.
+KILLS, MANY = (200, 100_000) if os.environ.get("LAB_LONG") == "1" else (40, 20_000)
 MADE = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
@@ -444,7 +446,7 @@ def each_is_there_once(written: list[str]) -> None:
     [(WEB12, 1, False), (WEB13, 1, True), (WEB12, 2, False)],
     ids=["one collector", "the database restarts", "two collectors"],
 )
-def test_200_kills_lose_and_double_no_ticket(empty, host, collectors, restarting, capsys):
+def test_kills_lose_and_double_no_ticket(empty, host, collectors, restarting, capsys):
     over = threading.Event()
     restarts = []
 
@@ -456,16 +458,16 @@ def test_200_kills_lose_and_double_no_ticket(empty, host, collectors, restarting
     thread = threading.Thread(target=restart)
     thread.start()
     try:
-        found = json.loads(python(host, "killed.py", ERRORS, 200, 5000, collectors))
+        found = json.loads(python(host, "killed.py", ERRORS, KILLS, 5000, collectors))
     finally:
         over.set()
         thread.join()
     written = found.pop("written")
     with capsys.disabled():
         print(f"\n{len(written)} tickets, {len(restarts)} restarts of the database: {found}")
-    assert found["killed"] >= 200 and len(written) > 10_000
+    assert found["killed"] >= KILLS and len(written) > 50 * KILLS
     # The kills were between the steps, too.
-    assert found["had removed files"] >= 50 and found["already there"] >= 1
+    assert found["had removed files"] >= KILLS // 4 and found["already there"] >= 1
     assert len(restarts) > 1 or not restarting
     each_is_there_once(written)
 
@@ -516,13 +518,13 @@ def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, sites, tmp_pa
         sql("DROP TABLE IF EXISTS web2py_ticket_welcome")
         site.run(f"rm -rf {welcome}/databases/*")
     ours = {}
-    for number in (1000, 100_000):
+    for number in (1000, MANY):
         python(site.host, "many.py", "/opt/tests/a-ticket", ERRORS, number)
         ours[number] = measured(site.host, "python3", "-m", "web2py_runtime.collect_tickets")
-    assert sql("SELECT count(*) FROM ticket") == sql("SELECT count(*) FROM web2py_ticket_faulty") == "101000"
-    seconds, memory = ours[100_000]
-    assert sql("SELECT count(DISTINCT traceback), count(DISTINCT fingerprint) FROM ticket") == "100000|1"
-    theirs, rate = 2000 / (theirs_seconds[2000] - theirs_seconds[0]), 100_000 / seconds
+    assert sql("SELECT count(*) FROM ticket") == sql("SELECT count(*) FROM web2py_ticket_faulty") == str(1000 + MANY)
+    seconds, memory = ours[MANY]
+    assert sql("SELECT count(DISTINCT traceback), count(DISTINCT fingerprint) FROM ticket") == f"{MANY}|1"
+    theirs, rate = 2000 / (theirs_seconds[2000] - theirs_seconds[0]), MANY / seconds
     with capsys.disabled():
         print(
             f"\nTickets of {size} bytes: web2py's script {theirs:.0f}/s ({theirs_memory[2000]:.0f} MiB), "
