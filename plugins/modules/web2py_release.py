@@ -41,6 +41,12 @@ options:
     description:
       - With O(state=recorded), the run that M(web2py.deployment.deployment_run) has begun by this name is finished.
     type: str
+  finish:
+    description:
+      - V(false) does not finish O(run), and does nothing where its mark is there; for a check before something is done.
+        What a run has left that was cut off may lack a migration, or be a mixture of two releases.
+    type: bool
+    default: true
   home:
     description: Folder of the releases on the host.
     type: path
@@ -200,6 +206,7 @@ def main():
             "target": {"type": "dict"},
             "keep": {"type": "int"},
             "run": {"type": "str"},
+            "finish": {"type": "bool", "default": True},
             "home": {"type": "path", "default": "/opt/web2py"},
             "root": {"type": "path", "default": "/var/lib/web2py"},
         },
@@ -213,9 +220,13 @@ def main():
     try:
         host = Host(params, module.check_mode)
         if params["state"] == "recorded":
-            changed, before, after = host.record(params["keep"])
-            if params["run"]:
-                mark_run(params["run"], "finished", module.check_mode)
+            run, finish = params["run"], params["finish"]
+            if run and not finish and mark_run(run, "begun", check=True):
+                changed, before, after = False, host.now, host.now
+            else:
+                changed, before, after = host.record(params["keep"])
+            if run and finish:
+                mark_run(run, "finished", module.check_mode)
         elif params["state"] == "restored":
             changed, before, after = host.restore()
         else:
