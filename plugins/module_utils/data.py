@@ -8,7 +8,7 @@ import contextlib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -40,6 +40,21 @@ TICKETS = {"name": "web2py_tickets", "user": "web2py_tickets"}
 TICKETS_SECRET = "web2py-tickets.database_password"  # noqa: S105 (the name of a file)
 # Where no database server is.
 TICKETS_SQLITE = "/var/lib/web2py/data/web2py-tickets/tickets.sqlite"
+
+
+# Defaults of the roles; a unit test compares.
+WORKERS = {
+    "apache_wsgi_processes": 2,
+    "apache_wsgi_threads": 8,
+    "lighttpd_fcgi_processes": 16,
+    # uWSGI's processes have one each.
+    "lighttpd_fcgi_threads": 1,
+    "processes": 2,
+    "threads": 16,
+    "workers": 1,
+}
+# PostgreSQL keeps three for superusers; then the backup, a migration, a person at psql.
+NOT_OF_WEB_HOSTS = 10
 
 
 def has_database(item: Mapping[str, Any]) -> bool:
@@ -261,6 +276,46 @@ def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str
         rules.append({"type": "local", **rule})
         rules += [{"type": "hostssl", "address": address, **rule} for address in addresses]
     return rules
+
+
+def postgresql_connections(applications: Any, hosts: Iterable[Mapping[str, Any]]) -> int:
+    """How many connections the database server has to take from the web hosts, given by their variables.
+
+    pydal gives each thread a connection while it works, and keeps up to `pool_size` of each database open in each
+    process. So a process has most of them when all its threads work on one application, and the kept connections of the
+    others wait. PostgreSQL changes the number only by a restart: the result is 100, 200, 400 and so on.
+    """
+    pools = [int(item["database"].get("pool_size", 5)) for item in with_data(applications) if has_database(item)]
+    needed = NOT_OF_WEB_HOSTS
+    for host in hosts if pools else ():
+        for processes, threads in web_processes(host):
+            kept = [min(pool, threads) for pool in pools]
+            needed += processes * (threads + sum(kept) - min(kept))
+        workers = entries(host.get("web2py_daemon_scheduler_workers"))
+        # Each worker of the scheduler, and each task that it runs; sessions that are deleted, and tickets collected.
+        needed += sum(2 * _workers(item, "workers") for item in workers if present(item))
+        needed += len(pools) + 1
+    connections = 100
+    while connections < needed:
+        connections *= 2
+    return connections
+
+
+def web_processes(host: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Of what works on requests on a web host: number of processes, and threads of each."""
+    frontend = host.get("web2py_frontend", "apache_wsgi")
+    instances = host.get("web2py_daemon_instances", [{}] if frontend == "apache_proxy" else [])
+    groups = [(item, "processes", "threads") for item in entries(instances) if present(item)]
+    if frontend != "apache_proxy":
+        groups.append((host, f"{frontend}_processes", f"{frontend}_threads"))
+    return [(_workers(given, first), _workers(given, second)) for given, first, second in groups]
+
+
+def _workers(given: Mapping[str, Any], name: str) -> int:
+    value = given.get(name, WORKERS[name])
+    if not re.fullmatch("[1-9][0-9]*", str(value)):
+        raise ValueError(f"{name}: found {value!r}, allowed are whole numbers from 1")
+    return int(value)
 
 
 def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:

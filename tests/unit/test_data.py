@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import ast
 import json
+import pathlib
 import re
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from ansible_collections.web2py.deployment.plugins.module_utils import data, postgresql
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from hypothesis import given
@@ -298,6 +300,51 @@ class TestTranslation:
             ("hostssl", "2001:db8::/64"),
         ]
         assert len(rules) == 6
+
+    # One process has 8 threads and keeps 5 connections of the other database, or 16 and 5, or 1 and 1.
+    @pytest.mark.parametrize(
+        ("host", "hosts", "connections"),
+        [
+            ({}, 0, 100),
+            ({}, 3, 100),
+            ({}, 4, 200),
+            ({"web2py_frontend": "apache_wsgi", "apache_wsgi_processes": 4, "apache_wsgi_threads": "20"}, 1, 200),
+            ({"web2py_frontend": "lighttpd_fcgi"}, 2, 100),
+            ({"web2py_frontend": "lighttpd_fcgi"}, 3, 200),
+            ({"web2py_frontend": "apache_proxy"}, 2, 100),
+            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 38}]}, 1, 100),
+            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 39}]}, 1, 200),
+            ({"web2py_daemon_instances": [{"name": "local", "processes": 1, "state": "absent"}]}, 3, 100),
+            ({"web2py_daemon_instances": [{"name": "local", "processes": 1}]}, 3, 200),
+            ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 30}]}, 1, 100),
+            ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 31}]}, 1, 200),
+            ({}, 40, 1600),
+        ],
+    )
+    def test_all_threads_of_all_web_hosts_get_a_connection(self, host, hosts, connections):
+        assert data.postgresql_connections(APPLICATIONS, [host] * hosts) == connections
+
+    def test_applications_without_a_database_need_no_connections(self):
+        assert data.postgresql_connections([{"name": "plain", "sessions": "cookie"}], [{}] * 40) == 100
+
+    def test_what_cannot_be_counted_is_named(self):
+        with pytest.raises(ValueError, match=r"^apache_wsgi_threads: found 'many', allowed are whole numbers from 1$"):
+            data.postgresql_connections(APPLICATIONS, [{"apache_wsgi_threads": "many"}])
+
+    def test_what_is_counted_on_is_what_the_roles_default_to(self):
+        def specification(role):
+            path = pathlib.Path(__file__).parents[2] / "roles" / role / "meta/argument_specs.yml"
+            return yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+
+        daemon = specification("web2py_daemon")
+        options = {
+            **specification("apache_wsgi"),
+            **specification("lighttpd_fcgi"),
+            **daemon["web2py_daemon_instances"]["options"],
+            **daemon["web2py_daemon_scheduler_workers"]["options"],
+        }
+        found = {name: options[name]["default"] for name in data.WORKERS if name != "lighttpd_fcgi_threads"}
+        assert {**found, "lighttpd_fcgi_threads": 1} == data.WORKERS
 
     def test_memcached_servers(self):
         assert data.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]

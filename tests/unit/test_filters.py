@@ -137,6 +137,7 @@ EXAMPLES = {
         ],
     ),
     "port_errors": ({"apache_wsgi_http_port": 80}, []),
+    "postgresql_connections": ({**DATA, "hostvars": {"www1": {}, "www2": {}}}, 100),
     "postgresql_databases": (DATA, [{"name": "shop", "owner": "shop"}]),
     "postgresql_hba": (
         DATA,
