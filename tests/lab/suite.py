@@ -42,6 +42,9 @@ LONG_SCENARIOS = (
     "apache_wsgi",
     "apache_proxy",
     "lighttpd_fcgi",
+    "postgresql",
+    "frontends",
+    "haproxy",
     "tls_certificate",
 )
 # `make test` leaves these to `make test-all`, to end within an hour: machines with kernels of their own, as in cluster
