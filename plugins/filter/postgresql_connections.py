@@ -11,8 +11,8 @@ author: web2py.deployment contributors (@web2py)
 description:
   - Enough for all threads of all web hosts at work at the same time, beside the connections that pydal keeps open
     (C(pool_size)), with C(10) for what is not a web host.
-  - PostgreSQL takes another number only by a restart, so the result is V(100), V(200), V(400) and so on, and few changes
-    of the site change it.
+  - PostgreSQL takes another number only by a restart, so the result is V(100), V(200), V(400) and so on, and few
+    changes of the site change it.
 options:
   _input:
     description: The list C(web2py_applications).
