@@ -41,14 +41,12 @@ TICKETS_SECRET = "web2py-tickets.database_password"  # noqa: S105 (the name of a
 # Where no database server is.
 TICKETS_SQLITE = "/var/lib/web2py/data/web2py-tickets/tickets.sqlite"
 
-
 # Defaults of the roles; a unit test compares.
+POOL_SIZE = 5
 WORKERS = {
     "apache_wsgi_processes": 2,
     "apache_wsgi_threads": 8,
     "lighttpd_fcgi_processes": 16,
-    # uWSGI's processes have one each.
-    "lighttpd_fcgi_threads": 1,
     "processes": 2,
     "threads": 16,
     "workers": 1,
@@ -184,7 +182,7 @@ def database_of(item: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str
         "name": given.get("name", item["name"]),
         "user": given.get("user", item["name"]),
         "password": given.get("password") or secrets[f"{item['name']}.database_password"],
-        "pool_size": given.get("pool_size", 5),
+        "pool_size": given.get("pool_size", POOL_SIZE),
     }
 
 
@@ -285,7 +283,8 @@ def postgresql_connections(applications: Any, hosts: Iterable[Mapping[str, Any]]
     process. So a process has most of them when all its threads work on one application, and the kept connections of the
     others wait. PostgreSQL changes the number only by a restart: the result is 100, 200, 400 and so on.
     """
-    pools = [int(item["database"].get("pool_size", 5)) for item in with_data(applications) if has_database(item)]
+    databases = [item["database"] for item in with_data(applications) if has_database(item)]
+    pools = [int(database.get("pool_size", POOL_SIZE)) for database in databases]
     needed = NOT_OF_WEB_HOSTS
     for host in hosts if pools else ():
         for processes, threads in web_processes(host):
@@ -305,10 +304,13 @@ def web_processes(host: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Of what works on requests on a web host: number of processes, and threads of each."""
     frontend = host.get("web2py_frontend", "apache_wsgi")
     instances = host.get("web2py_daemon_instances", [{}] if frontend == "apache_proxy" else [])
-    groups = [(item, "processes", "threads") for item in entries(instances) if present(item)]
-    if frontend != "apache_proxy":
-        groups.append((host, f"{frontend}_processes", f"{frontend}_threads"))
-    return [(_workers(given, first), _workers(given, second)) for given, first, second in groups]
+    found = [(_workers(item, "processes"), _workers(item, "threads")) for item in entries(instances) if present(item)]
+    if frontend == "apache_wsgi":
+        found.append((_workers(host, "apache_wsgi_processes"), _workers(host, "apache_wsgi_threads")))
+    elif frontend == "lighttpd_fcgi":
+        # uWSGI's processes have one thread each.
+        found.append((_workers(host, "lighttpd_fcgi_processes"), 1))
+    return found
 
 
 def _workers(given: Mapping[str, Any], name: str) -> int:

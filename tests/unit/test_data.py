@@ -332,19 +332,20 @@ class TestTranslation:
             data.postgresql_connections(APPLICATIONS, [{"apache_wsgi_threads": "many"}])
 
     def test_what_is_counted_on_is_what_the_roles_default_to(self):
-        def specification(role):
+        def options(role):
             path = pathlib.Path(__file__).parents[2] / "roles" / role / "meta/argument_specs.yml"
             return yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
 
-        daemon = specification("web2py_daemon")
-        options = {
-            **specification("apache_wsgi"),
-            **specification("lighttpd_fcgi"),
+        daemon = options("web2py_daemon")
+        specified = {
+            **options("apache_wsgi"),
+            **options("lighttpd_fcgi"),
             **daemon["web2py_daemon_instances"]["options"],
             **daemon["web2py_daemon_scheduler_workers"]["options"],
         }
-        found = {name: options[name]["default"] for name in data.WORKERS if name != "lighttpd_fcgi_threads"}
-        assert {**found, "lighttpd_fcgi_threads": 1} == data.WORKERS
+        assert {name: specified[name]["default"] for name in data.WORKERS} == data.WORKERS
+        database = options("web2py")["web2py_applications"]["options"]["database"]["options"]
+        assert database["pool_size"]["default"] == data.POOL_SIZE
 
     def test_memcached_servers(self):
         assert data.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
