@@ -32,6 +32,11 @@ options:
     type: list
     elements: str
     required: true
+  database_hosts:
+    description: Hosts of the group C(web2py_database).
+    type: list
+    elements: str
+    required: true
   uid:
     description: Number of web2py's user, if it is fixed.
     type: int
@@ -44,7 +49,7 @@ options:
 
 EXAMPLES = r"""
 errors: "{{ [{'name': 'shop', 'sessions': 'database'}]
-  | web2py.deployment.cluster_errors(['www1', 'www2'], [], ['lb'], 950, 950) }}"
+  | web2py.deployment.cluster_errors(['www1', 'www2'], [], ['lb'], ['db'], 950, 950) }}"
 """
 
 RETURN = r"""

@@ -16,6 +16,10 @@ options:
     type: list
     elements: str
     required: true
+  hostvars:
+    description: Variables of the hosts that are in the inventory, of which C(ansible_host) is where one is reached.
+    type: dict
+    default: {}
   port:
     description: TCP port.
     type: int
@@ -23,14 +27,15 @@ options:
 """
 
 EXAMPLES = r"""
-servers: "{{ ['cache1', '2001:db8::1'] | web2py.deployment.memcached_servers }}"
+servers: >-
+  {{ ['cache1', '2001:db8::1'] | web2py.deployment.memcached_servers({'cache1': {'ansible_host': '192.0.2.7'}}) }}
 """
 
 RETURN = r"""
 _value:
   description: The addresses.
   type: list
-  sample: ['cache1:11211', '[2001:db8::1]:11211']
+  sample: ['192.0.2.7:11211', '[2001:db8::1]:11211']
 """
 
 from ansible_collections.web2py.deployment.plugins.module_utils import data

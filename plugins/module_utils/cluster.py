@@ -85,11 +85,18 @@ def cluster_errors(
     web_hosts: Sequence[str],
     storage_hosts: Sequence[str],
     balancers: Sequence[str],
+    database_hosts: Sequence[str],
     uid: int | None,
     gid: int | None,
 ) -> list[str]:
     """What cannot be shared by these hosts as the inventory says."""
     errors = []
+    # Hosts without a balancer that each have web2py and its database are sites of their own.
+    if len(database_hosts) > 1 and (balancers or not set(web_hosts) <= set(database_hosts)):
+        errors.append(
+            f"web2py_database: found {', '.join(database_hosts)}; allowed is one host, which all web hosts use, because "
+            "nothing is replicated from one to another"
+        )
     if len(storage_hosts) > 1:
         errors.append(
             f"web2py_storage: found {', '.join(storage_hosts)}; allowed is one host, which all web hosts mount from"

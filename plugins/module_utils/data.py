@@ -332,16 +332,24 @@ def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
         if not all(given):
             raise ValueError(
-                f"the address of host {host.get('inventory_hostname')!r} is not known: run the playbook without "
-                "--limit, or set web2py_client_addresses for that host"
+                f"the address of host {host.get('inventory_hostname')!r} is not known, because it "
+                "could not be reached or is left out by --limit: bring it back or take it out of the inventory, run the "
+                "playbook without --limit, or set web2py_client_addresses for that host"
             )
         addresses += [str(address) for address in given]
     return addresses
 
 
-def memcached_servers(hosts: Sequence[str], port: int = 11211) -> list[str]:
-    """Addresses of cache servers with their port, as `web2py_cache_servers` takes them."""
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in map(str, hosts)]
+def memcached_servers(
+    hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]] | None = None, port: int = 11211
+) -> list[str]:
+    """Addresses of cache servers with their port, as `web2py_cache_servers` takes them.
+
+    Hosts of the inventory, given by `hostvars`, are reached by their `ansible_host`, as database and storage are.
+    """
+    known = hostvars or {}
+    addresses = [str(known[host].get("ansible_host", host) if host in known else host) for host in hosts]
+    return [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in addresses]
 
 
 def application_settings(

@@ -59,8 +59,8 @@ def test_a_balancer_reaches_a_web_host_as_that_says():
     ]
 
 
-def errors(applications, web=("www1", "www2"), storage=(), balancers=("lb",), uid=950, gid=950):
-    return cluster.cluster_errors(applications, web, storage, balancers, uid, gid)
+def errors(applications, web=("www1", "www2"), storage=(), balancers=("lb",), database=("db",), uid=950, gid=950):
+    return cluster.cluster_errors(applications, web, storage, balancers, database, uid, gid)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,9 @@ def errors(applications, web=("www1", "www2"), storage=(), balancers=("lb",), ui
         ({}, {"storage": ["nas"], "uid": None}, ["web2py_uid", "950"]),
         ({}, {"storage": ["nas", "nas2"]}, ["web2py_storage", "nas, nas2", "one host"]),
         ({}, {"storage": ["www1"], "balancers": []}, ["web2py_storage", "www1"]),
+        ({"sessions": "database"}, {"database": ["db", "db2"]}, ["web2py_database", "db, db2", "one host"]),
+        ({"sessions": "database"}, {"database": ["www1", "www2"]}, ["web2py_database", "www1, www2"]),
+        ({}, {"database": ["www1", "db"], "balancers": []}, ["web2py_database", "www1, db"]),
     ],
 )
 def test_what_hosts_cannot_share_is_refused(application, hosts, words):
@@ -87,6 +90,8 @@ def test_what_hosts_cannot_share_is_refused(application, hosts, words):
         ({}, {"storage": ["nas"]}),
         ({"cache": "disk"}, {"web": ["www1"], "storage": ["www1"], "uid": None}),
         ({"sessions": "database"}, {}),
+        ({}, {"database": ["www1", "www2"], "balancers": []}),
+        ({"sessions": "database"}, {"database": ["www2"]}),
         ({"exposed": False}, {}),
         ({"state": "absent", "cache": "disk"}, {"storage": ["nas"]}),
     ],

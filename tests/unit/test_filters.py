@@ -110,7 +110,7 @@ EXAMPLES = {
         ],
     ),
     "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
-    "memcached_servers": ({}, ["cache1:11211", "[2001:db8::1]:11211"]),
+    "memcached_servers": ({}, ["192.0.2.7:11211", "[2001:db8::1]:11211"]),
     "nfs_shared_exports": (
         {},
         [

@@ -114,6 +114,26 @@ def test_a_renewed_certificate_is_loaded(balancers):
         balancer.wait_for_all()
 
 
+def test_an_authority_that_the_host_trusts_from_now_on_is_loaded(balancers):
+    started = main_processes(balancers)
+    servers = [dict(server) for server in INVENTORY["haproxy_servers"]]
+    del servers[2]["ca_file"]
+    anchor = "/usr/local/share/ca-certificates/three.crt"
+    assert play(variables={"haproxy_servers": servers}).status == 0
+    try:
+        for balancer in balancers:
+            balancer.wait_for_status("three", "DOWN")
+            balancer.run(f"cp {CERTIFICATE} {anchor} && update-ca-certificates")
+        run = play(variables={"haproxy_servers": servers})
+        assert (run.status, run.changed_tasks()) == (0, ["Configure HAProxy", "Load HAProxy's configuration"]), run.output
+        for balancer in balancers:
+            balancer.wait_for_status("three")
+    finally:
+        for balancer in balancers:
+            balancer.run(f"rm -f {anchor} && update-ca-certificates --fresh")
+    assert main_processes(balancers) == started
+
+
 def test_a_configuration_that_does_not_work_is_refused_and_nothing_changes(balancers):
     """What can be seen only with HAProxy itself: a key that belongs to another certificate."""
     for balancer in balancers:

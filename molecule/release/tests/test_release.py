@@ -149,6 +149,10 @@ def test_a_host_that_is_not_well_either_way_stays_out_of_service_until_it_is(ver
         assert "The host is NOT well and stays out of service at the balancer" in output, run.output[-3000:]
         assert at_balancer() == {"release-web1": "DRAIN", "release-web2": "UP"}
         assert page("release-web2") == "v2"
+        # Not when somebody changes the balancer meanwhile, either.
+        run = play(playbook=PROJECT / "playbooks/balancer.yml")
+        assert run.status == 0, run.output[-3000:]
+        assert at_balancer() == {"release-web1": "DRAIN", "release-web2": "UP"}
     finally:
         WEB1.check_output(f"ip route del blackhole {database}")
     load, run = loaded(RELEASE, version("v2"), 0)
@@ -160,7 +164,8 @@ def test_a_host_that_is_not_well_either_way_stays_out_of_service_until_it_is(ver
 
 def test_what_the_site_playbook_broke_on_one_host_is_healed_by_the_rollback(version):
     """The other one is there already, and stays."""
-    run = play("--limit=release-web1", variables=version("v3", **RAISES), playbook=PROJECT / "playbooks/web.yml")
+    limit = "--limit=release-web1,release-balancer"
+    run = play(limit, variables=version("v3", **RAISES), playbook=PROJECT / "playbooks/web.yml")
     assert run.status != 0 and "/counter/default/index: found status 500" in run.output
     assert {len(history(host)) for host in WEB.values()} == {2}
     run = play(playbook=ROLLBACK)
@@ -275,11 +280,21 @@ def test_the_last_web_host_is_not_taken_out(version):
     wait_for(lambda: set(at_balancer().values()) == {"UP"})
 
 
+def test_nothing_is_released_without_the_host_that_migrates(version):
+    run = play("--limit=release-web2,release-balancer", variables=version("v7"), playbook=RELEASE)
+    assert run.status != 0 and "web2py_migrate_host: found release-web1, which could not be reached" in run.output
+    assert run.changed_tasks() == []
+    assert pages() == ["v1", "v1"]
+
+
 def test_bad_input_is_refused_on_all_hosts_before_anything_changes(version):
     variables = version("v7")
     variables["web2py_applications"][0]["check_path"] = "counter/%2e"
-    run = play(variables=variables, playbook=RELEASE)
-    assert run.status != 0 and "check_path is 'counter/%2e'" in run.output
+    user = WEB1.check_output("id -u web2py")
+    run = play(variables={**variables, "web2py_uid": 12345}, playbook=RELEASE)
+    output = " ".join(run.output.split())
+    assert run.status != 0 and "check_path is 'counter/%2e'" in output
+    assert "found 12345 and" in output and f"release-web1 belongs to {user} and" in output
     assert run.changed_tasks() == []
 
 

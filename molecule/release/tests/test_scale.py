@@ -16,7 +16,7 @@ import subprocess
 import pytest
 import testinfra
 from browser import PROJECT, Run, address_of, play, site_of, wait_for
-from visitors import BALANCER, WEB, at_balancer, pages, under_load
+from visitors import BALANCER, WEB, ask_haproxy, at_balancer, pages, under_load
 
 DATABASE = testinfra.get_host("docker://release-db")
 LEAVING = "release-web2"
@@ -25,12 +25,13 @@ KILLS = 20 if os.environ.get("LAB_LONG") == "1" else 3
 
 
 def inventories(folder: pathlib.Path, *, retired: bool) -> list[str]:
-    """The inventory of this scenario after the line of a web host was moved, or deleted."""
+    """The inventory of this scenario after the line of a web host was moved, beside one that is gone, or deleted."""
     copy = folder / ("retired" if retired else "deleted")
     shutil.copytree(PROJECT / "molecule/release/inventory", copy)
     head, tail = (copy / "hosts.yml").read_text().split("web2py_web:\n")
     tail = tail.replace(f"    {LEAVING}:\n", "", 1)
-    moved = f"web2py_retired:\n  hosts:\n    {LEAVING}:\n" if retired else ""
+    gone = "{ansible_host: 127.0.0.1, ansible_port: 9, ansible_connection: ssh}"
+    moved = f"web2py_retired:\n  hosts:\n    gone.example: {gone}\n    {LEAVING}:\n" if retired else ""
     (copy / "hosts.yml").write_text(f"{head}web2py_web:\n{tail}{moved}")
     return [f"--inventory={PROJECT / 'molecule/shared/inventory'}", f"--inventory={copy}"]
 
@@ -46,6 +47,15 @@ def test_a_web_host_leaves_and_comes(tmp_path, capsys, retired):
     assert address in rules() and set(at_balancer()) == set(WEB)
     runs = []
     arguments = inventories(tmp_path, retired=retired)
+    if retired:
+        ask_haproxy("set server servers/release-web1 state maint")
+        try:
+            refused = play(*arguments)
+        finally:
+            ask_haproxy("set server servers/release-web1 state ready")
+        assert refused.status != 0 and "so the site would be down" in " ".join(refused.output.split())
+        assert refused.changed_tasks() == []
+        wait_for(lambda: set(at_balancer().values()) == {"UP"})
     load = under_load(address_of("release-balancer"), 6, 1000, lambda: runs.append(play(*arguments)))
     assert runs[0].status == 0, runs[0].output[-3000:]
     assert load.failures == []
@@ -58,6 +68,7 @@ def test_a_web_host_leaves_and_comes(tmp_path, capsys, retired):
         assert host.check_output("ls /etc/web2py") == "runtime.json"
         assert host.check_output("ls /var/lib/web2py/data") != ""
         assert "web2py" not in host.check_output("systemctl list-timers --all")
+        assert "gone.example cannot be reached" in " ".join(runs[0].output.split())
     came = under_load(address_of("release-balancer"), 6, 1000, lambda: runs.append(play()))
     with capsys.disabled():
         print(f"\na web host leaves: {load}; {runs[0].seconds:.0f} s. It comes: {came}; {runs[1].seconds:.0f} s")
