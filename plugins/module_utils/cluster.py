@@ -94,8 +94,8 @@ def cluster_errors(
     # Hosts without a balancer that each have web2py and its database are sites of their own.
     if len(database_hosts) > 1 and (balancers or not set(web_hosts) <= set(database_hosts)):
         errors.append(
-            f"web2py_database: found {', '.join(database_hosts)}; allowed is one host, which all web hosts use, because "
-            "nothing is replicated from one to another"
+            f"web2py_database: found {', '.join(database_hosts)}; allowed is one host, which all web hosts use, "
+            "because nothing is replicated from one to another"
         )
     if len(storage_hosts) > 1:
         errors.append(

@@ -333,8 +333,8 @@ def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
         if not all(given):
             raise ValueError(
                 f"the address of host {host.get('inventory_hostname')!r} is not known, because it "
-                "could not be reached or is left out by --limit: bring it back or take it out of the inventory, run the "
-                "playbook without --limit, or set web2py_client_addresses for that host"
+                "could not be reached or is left out by --limit: bring it back or take it out of the inventory, run "
+                "the playbook without --limit, or set web2py_client_addresses for that host"
             )
         addresses += [str(address) for address in given]
     return addresses
