@@ -413,7 +413,13 @@ def set_state(
         table = ask("show stat")
         rows = {server: statistics(table, backend, server) for server in before}
         found = [
-            {"name": server, "before": before[server], "requests": busy(row), "status": row["status"]}
+            {
+                "name": server,
+                "before": before[server],
+                "requests": busy(row),
+                "status": row["status"],
+                "up": is_up(row),
+            }
             for server, row in rows.items()
         ]
         result = {"changed": bool(changing), "servers": found}

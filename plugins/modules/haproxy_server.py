@@ -112,6 +112,10 @@ servers:
       description: What HAProxy says of the server, for example V(UP), V(DOWN), V(DRAIN) or V(MAINT).
       type: str
       sample: DRAIN
+    up:
+      description: Whether the server gets new requests.
+      type: bool
+      sample: false
 """
 
 import functools

@@ -280,7 +280,7 @@ class FakeHAProxy:
 def test_a_drained_server_is_waited_for():
     fake = FakeHAProxy(web1={"requests": 3}, web2={})
     result = fake.set("web1", "drain")
-    server = {"name": "web1", "before": "ready", "requests": 0, "status": "UP"}
+    server = {"name": "web1", "before": "ready", "requests": 0, "status": "UP", "up": True}
     assert result == {"changed": True, "servers": [server]}
     assert fake.changes() == ["set server servers/web1 state drain"] and fake.now > 0.25
 
