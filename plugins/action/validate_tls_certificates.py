@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
@@ -211,6 +213,13 @@ def check_authority(directory: str, passphrase: str, needed_days: int, read_file
     if not Path(path).exists():
         return False
     option = "tls_certificate_ca_directory"
+    for file in (path, key_path):
+        with contextlib.suppress(OSError):
+            if is_encrypted(Path(file).read_bytes()):
+                raise Problem(
+                    f"{option}: found {file}, encrypted by Ansible Vault, which what signs certificates cannot read: "
+                    "decrypt it (ansible-vault decrypt), and give the key a passphrase (tls_certificate_ca_passphrase)."
+                )
     certificate = load_certificates(option, path, read(option, path, read_file))[0]
     check_dates(option, path, certificate, now)
     key_fits(

@@ -17,11 +17,13 @@ options:
     elements: str
     required: true
   hostvars:
-    description: Variables of the hosts that are in the inventory, of which C(ansible_host) is where one is reached.
+    description:
+      - Variables of the hosts that are in the inventory, of which C(ansible_host) is where one is reached, and
+        C(memcached_port) at which port.
     type: dict
     default: {}
   port:
-    description: TCP port.
+    description: TCP port of those whose variables name none.
     type: int
     default: 11211
 """

@@ -345,11 +345,15 @@ def memcached_servers(
 ) -> list[str]:
     """Addresses of cache servers with their port, as `web2py_cache_servers` takes them.
 
-    Hosts of the inventory, given by `hostvars`, are reached by their `ansible_host`, as database and storage are.
+    Hosts of the inventory, given by `hostvars`, are reached by their `ansible_host`, as database and storage are, at
+    their `memcached_port`.
     """
-    known = hostvars or {}
-    addresses = [str(known[host].get("ansible_host", host) if host in known else host) for host in hosts]
-    return [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in addresses]
+    servers = []
+    for host in hosts:
+        known = hostvars[host] if hostvars and host in hostvars else {}
+        address = str(known.get("ansible_host", host))
+        servers.append(f"{f'[{address}]' if ':' in address else address}:{known.get('memcached_port', port)}")
+    return servers
 
 
 def application_settings(

@@ -141,7 +141,7 @@ def site_errors(role: Mapping[str, Any]) -> list[str]:
             if value:
                 found.append(
                     f"haproxy_{name}: found {role[name]!r}, but haproxy_mode is tcp, and HAProxy cannot look into what "
-                    "it passes on; take it out, and let the servers do it"
+                    f"it passes on; set it to {'[]' if name == 'denied_paths' else 0}, and let the servers do it"
                 )
         return found
     if is_true(role["send_proxy"]):
@@ -149,7 +149,7 @@ def site_errors(role: Mapping[str, Any]) -> list[str]:
     if role["denied_paths"] and not is_true(strict):
         found.append(
             f"haproxy_strict_paths: found {strict!r}, but haproxy_denied_paths has entries, which an ambiguous URL "
-            "would pass; set it to true"
+            "would pass; set it to true, or haproxy_denied_paths to []"
         )
     for name in ("redirect_to_https", "hsts_max_age"):
         if not https and role[name] and str(role[name]).lower() not in ("0", "false", "no"):
@@ -419,6 +419,7 @@ def set_state(
                 "requests": busy(row),
                 "status": row["status"],
                 "up": is_up(row),
+                "check": row["check_status"].removeprefix("* "),
             }
             for server, row in rows.items()
         ]

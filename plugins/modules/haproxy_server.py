@@ -116,6 +116,12 @@ servers:
       description: Whether the server gets new requests.
       type: bool
       sample: false
+    check:
+      description:
+        - What its last health check found, in HAProxy's words, for example V(L7OK), V(L7STS) or V(L4CON), V(INI) before
+          the first one. Empty where there are no checks.
+      type: str
+      sample: L7OK
 """
 
 import functools

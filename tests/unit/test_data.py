@@ -351,8 +351,8 @@ class TestTranslation:
         assert data.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
         assert data.memcached_servers(["2001:db8::1"], port=1234) == ["[2001:db8::1]:1234"]
         assert data.memcached_servers([]) == []
-        known = {"cache1": {"ansible_host": "192.0.2.7"}, "cache2": {}}
-        found = ["192.0.2.7:11211", "cache2:11211", "127.0.0.1:11211"]
+        known = {"cache1": {"ansible_host": "192.0.2.7"}, "cache2": {"memcached_port": 11212}}
+        found = ["192.0.2.7:11211", "cache2:11212", "127.0.0.1:11211"]
         assert data.memcached_servers(["cache1", "cache2", "127.0.0.1"], known) == found
 
     @pytest.mark.parametrize("value", ["shop", ["shop"], None, 5, {"name": "shop", "database": {}}])

@@ -335,6 +335,13 @@ def test_a_passphrase_for_a_key_without_one_is_refused(authority: Issued, tmp_pa
     assert "cannot be loaded as a private key in PEM with a passphrase" in text
 
 
+@pytest.mark.parametrize("file", ["ca.key", "ca.pem"])
+def test_an_authority_in_a_vault_is_refused(authority: Issued, tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_bytes(b"$ANSIBLE_VAULT;1.1;AES256\n3261\n")
+    text = problem(issued(provider="ca"), ca_directory=str(tmp_path), ca_passphrase="secret")
+    assert f"tls_certificate_ca_directory: found {tmp_path}/{file}, encrypted by Ansible Vault" in text
+
+
 def test_an_authority_without_its_key_is_refused(authority: Issued, tmp_path: Path) -> None:
     (tmp_path / "ca.key").unlink()
     text = problem(issued(provider="ca"), ca_directory=str(tmp_path), ca_passphrase="secret")

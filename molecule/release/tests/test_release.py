@@ -287,6 +287,26 @@ def test_nothing_is_released_without_the_host_that_migrates(version):
     assert pages() == ["v1", "v1"]
 
 
+def test_where_the_host_that_migrates_is_left_out_another_one_does():
+    run = play("--limit=release-web2,release-balancer", playbook=PROJECT / "playbooks/web.yml")
+    assert (run.status, run.changed_tasks()) == (0, []), run.output[-3000:]
+    migration = run.output.partition("Migrate the applications' databases")[2].partition("TASK [")[0]
+    assert "ok: [release-web2] => (item=counter)" in migration
+
+
+def test_a_balancer_for_which_no_web_host_is_well_says_so():
+    playbook = PROJECT / "playbooks/balancer.yml"
+    try:
+        run = play(variables={"haproxy_health_path": "/nothing"}, playbook=playbook)
+    finally:
+        repaired = play(playbook=playbook)
+    output = " ".join(run.output.split())
+    assert run.status != 0 and "release-balancer: no web server is up, so visitors get status 503" in output
+    assert "release-web1 DOWN L7STS" in output and "It asks for /nothing" in output
+    assert repaired.status == 0, repaired.output[-3000:]
+    wait_for(lambda: set(at_balancer().values()) == {"UP"})
+
+
 def test_bad_input_is_refused_on_all_hosts_before_anything_changes(version):
     variables = version("v7")
     variables["web2py_applications"][0]["check_path"] = "counter/%2e"
