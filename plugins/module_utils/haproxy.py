@@ -419,7 +419,7 @@ def set_state(
                 "requests": busy(row),
                 "status": row["status"],
                 "up": is_up(row),
-                "check": row["check_status"].removeprefix("* "),
+                "check": "/".join(filter(None, (row["check_status"].removeprefix("* "), row["check_code"]))),
             }
             for server, row in rows.items()
         ]

@@ -118,10 +118,10 @@ servers:
       sample: false
     check:
       description:
-        - What its last health check found, in HAProxy's words, for example V(L7OK), V(L7STS) or V(L4CON), V(INI) before
-          the first one. Empty where there are no checks.
+        - What its last health check found, in HAProxy's words, and the status of the answer, for example V(L7OK/200),
+          V(L7STS/404) or V(L4CON), V(INI) before the first one. Empty where there are no checks.
       type: str
-      sample: L7OK
+      sample: L7OK/200
 """
 
 import functools

@@ -259,9 +259,9 @@ class FakeHAProxy:
                 for name, server in self.servers.items()
             )
         if command == "show stat":
-            rows = "# pxname,svname,qcur,scur,status,check_status,\nsite,FRONTEND,,9,OPEN,,\n"
+            rows = "# pxname,svname,qcur,scur,status,check_status,check_code,\nsite,FRONTEND,,9,OPEN,,,\n"
             for name, server in self.servers.items():
-                rows += f"servers,{name},0,{server['requests']},{server['status']},{server['check']},\n"
+                rows += f"servers,{name},0,{server['requests']},{server['status']},{server['check']},200,\n"
                 server["requests"] = max(0, server["requests"] - 1)
             return rows
         name, state = re.fullmatch(r"set server servers/(\w+) state (\w+)", command).groups()
@@ -283,7 +283,7 @@ class FakeHAProxy:
 def test_a_drained_server_is_waited_for():
     fake = FakeHAProxy(web1={"requests": 3}, web2={})
     result = fake.set("web1", "drain")
-    server = {"name": "web1", "before": "ready", "requests": 0, "status": "UP", "up": True, "check": "L7OK"}
+    server = {"name": "web1", "before": "ready", "requests": 0, "status": "UP", "up": True, "check": "L7OK/200"}
     assert result == {"changed": True, "servers": [server]}
     assert fake.changes() == ["set server servers/web1 state drain"] and fake.now > 0.25
 

@@ -302,7 +302,7 @@ def test_a_balancer_for_which_no_web_host_is_well_says_so():
         repaired = play(playbook=playbook)
     output = " ".join(run.output.split())
     assert run.status != 0 and "release-balancer: no web server is up, so visitors get status 503" in output
-    assert "release-web1 DOWN L7STS" in output and "It asks for /nothing" in output
+    assert "release-web1 DOWN L7STS/404" in output and "It asks for /nothing" in output
     assert repaired.status == 0, repaired.output[-3000:]
     wait_for(lambda: set(at_balancer().values()) == {"UP"})
 
