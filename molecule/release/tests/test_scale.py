@@ -143,7 +143,7 @@ def test_a_run_that_is_killed_anywhere_is_made_good_by_the_next(version, tmp_pat
             assert (answer.body.decode(), answer["X-Run"]) == (f"k{number}", str(number)), killed
         assert BALANCER.check_output(f"ss -Htln 'sport = :{port}'"), killed
         assert set(at_balancer().values()) == {"UP"} and set(at_balancer()) == set(WEB), killed
-        assert DATABASE.check_output("cd / && runuser -u postgres -- psql -Atqc 'SHOW work_mem'") == memory, (
+        assert DATABASE.check_output("cd / && runuser -u postgres -- psql -p 5433 -Atqc 'SHOW work_mem'") == memory, (
             killed
         )
         with capsys.disabled():
