@@ -25,13 +25,17 @@ KILLS = 20 if os.environ.get("LAB_LONG") == "1" else 3
 
 
 def inventories(folder: pathlib.Path, *, retired: bool) -> list[str]:
-    """The inventory of this scenario after the line of a web host was moved, beside one that is gone, or deleted."""
+    """This inventory after the line of a web host was moved, beside two that are broken, or deleted."""
     copy = folder / ("retired" if retired else "deleted")
     shutil.copytree(PROJECT / "molecule/release/inventory", copy)
     head, tail = (copy / "hosts.yml").read_text().split("web2py_web:\n")
     tail = tail.replace(f"    {LEAVING}:\n", "", 1)
     gone = "{ansible_host: 127.0.0.1, ansible_port: 9, ansible_connection: ssh}"
-    moved = f"web2py_retired:\n  hosts:\n    gone.example: {gone}\n    {LEAVING}:\n" if retired else ""
+    broken = (
+        "{ansible_host: release-web1, ansible_connection: community.docker.docker, ansible_python_interpreter: /no}"
+    )
+    hosts = f"    gone.example: {gone}\n    broken.example: {broken}\n    {LEAVING}:\n"
+    moved = f"web2py_retired:\n  hosts:\n{hosts}" if retired else ""
     (copy / "hosts.yml").write_text(f"{head}web2py_web:\n{tail}{moved}")
     return [f"--inventory={PROJECT / 'molecule/shared/inventory'}", f"--inventory={copy}"]
 
@@ -68,7 +72,9 @@ def test_a_web_host_leaves_and_comes(tmp_path, capsys, retired):
         assert host.check_output("ls /etc/web2py") == "runtime.json"
         assert host.check_output("ls /var/lib/web2py/data") != ""
         assert "web2py" not in host.check_output("systemctl list-timers --all")
-        assert "gone.example cannot be reached" in " ".join(runs[0].output.split())
+        output = " ".join(runs[0].output.split())
+        assert "gone.example cannot be reached" in output
+        assert "broken.example is NOT retired: Gather facts has failed" in output
     came = under_load(address_of("release-balancer"), 6, 1000, lambda: runs.append(play()))
     with capsys.disabled():
         print(f"\na web host leaves: {load}; {runs[0].seconds:.0f} s. It comes: {came}; {runs[1].seconds:.0f} s")
