@@ -69,6 +69,10 @@ WHOLE_SCENARIOS = ("cluster", "data", "release", "tickets")
 running: set[int] = set()
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[")
+# Where Ansible or pytest says what failed. The summary repeats it: of a long output often only the end is kept.
+CAUSE = re.compile(r"fatal: \[|\[ERROR\]|ERROR |FAILED (?!- RETRYING)")
+CAUSE_LINES = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Outcome:
     seconds: float
     problem: str
     tail: list[str]
+    causes: list[str]
 
     @property
     def verdict(self) -> str:
@@ -190,6 +195,8 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
     started = time.monotonic()
     tail: list[str] = []
     problems: list[str] = []
+    causes: list[str] = []
+    task = "\n"
     with subprocess.Popen(
         step.command,
         cwd=lab.REPOSITORY,
@@ -209,6 +216,13 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
                 print(f"{prefix}{line}", end="", flush=True)
                 plain = COLOUR.sub("", line)
                 tail = [*tail[-79:], plain]
+                if TASK.match(plain) or plain.startswith("====="):
+                    task = plain
+                if CAUSE.match(plain) and not 0 < len(causes) < CAUSE_LINES:
+                    # The last one counts: a playbook may have mended those before.
+                    causes = [task, plain]
+                elif 0 < len(causes) < CAUSE_LINES:
+                    causes.append(plain)
                 problems += [meaning for mark, meaning in FORBIDDEN_OUTPUT.items() if mark in plain]
         finally:
             running.discard(process.pid)
@@ -218,7 +232,7 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
         problems.append(f"stopped after {step.limit // 60} minutes")
     elif process.returncode:
         problems.append(f"ended with {process.returncode}")
-    outcome = Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail)
+    outcome = Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail, causes)
     if prefix:
         print(f"{prefix}{outcome.verdict} after {seconds:.1f} s", flush=True)
     return outcome
@@ -259,6 +273,8 @@ def report(outcomes: list[Outcome], impossible: list[Step], seconds: float) -> b
     print("\nSummary")
     for outcome in outcomes:
         print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {outcome.verdict}")
+        if outcome.problem:
+            print("".join(f"            {line}" for line in outcome.causes), end="")
     for step in impossible:
         print(f"   not run  {step.name}: it needs {missing(step)}, see docs/testing.md")
     print(f"  {seconds:6.1f} s  altogether")

@@ -140,6 +140,18 @@ def test_what_makes_a_step_fail(program, problem):
     assert outcome.problem == problem
 
 
+def test_the_summary_says_what_failed_last(capfd):
+    def failure(task, reason):
+        return f"TASK [{task}]\nfatal: [host]: FAILED! =>\n  msg: {reason}\n"
+
+    program = f"""print({failure("mended", "old")!r} + "noise\\n" * 99 + {failure("broken", "new")!r}); exit(2)"""
+    outcome = suite.execute(suite.Step("step", (sys.executable, "-c", program)), os.environ, "")
+    capfd.readouterr()
+    assert not suite.report([outcome], [], 1.0)
+    summary = capfd.readouterr().out.partition("Summary")[2]
+    assert "TASK [broken]" in summary and "msg: new" in summary and "msg: old" not in summary
+
+
 def test_a_step_that_hangs_is_stopped_with_what_it_started():
     outcome = suite.execute(suite.Step("step", ("sh", "-c", "sleep 300 & sleep 300"), limit=0.5), os.environ, "")
     assert "stopped" in outcome.problem

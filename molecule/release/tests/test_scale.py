@@ -110,10 +110,28 @@ def kill_at(number: int, variables: pathlib.Path) -> str:
     return begun
 
 
+def by_namespaces(folder: pathlib.Path) -> list[str]:
+    """This inventory, its machines reached without Docker's daemon: a run takes a third less time."""
+    hosts = {
+        name: {
+            "ansible_connection": "community.docker.nsenter",
+            "ansible_nsenter_pid": int(
+                subprocess.check_output(["docker", "inspect", "--format", "{{.State.Pid}}", name], text=True)
+            ),
+        }
+        for name in (*WEB, "release-balancer", "release-db")
+    }
+    file = folder / "namespaces.json"
+    file.write_text(json.dumps({"docker": {"hosts": hosts}}))
+    places = PROJECT / "molecule/shared/inventory", PROJECT / "molecule/release/inventory", file
+    return [f"--inventory={place}" for place in places]
+
+
 def test_a_run_that_is_killed_anywhere_is_made_good_by_the_next(version, tmp_path, capsys):
     """Each run has something to change, and to load, on every machine."""
     dice = random.Random(os.environ.get("LAB_SEED") or None)  # noqa: S311 (not a secret)
     variables = tmp_path / "variables.json"
+    arguments = [*by_namespaces(tmp_path), f"--extra-vars=@{variables}"]
     tasks = 0
     runs: list[Run] = []
     for number in range(1, KILLS + 2):
@@ -134,7 +152,7 @@ def test_a_run_that_is_killed_anywhere_is_made_good_by_the_next(version, tmp_pat
         def run_it(at: int = at, begun: list[str] = begun) -> None:
             if at:
                 begun.append(kill_at(at, variables))
-            runs.append(play(f"--extra-vars=@{variables}"))
+            runs.append(play(*arguments))
 
         # Few visitors: twenty rounds are long enough without them.
         load = under_load(address_of("release-balancer"), 2, 200, run_it, in_service=True, pause=0.2)
@@ -142,7 +160,7 @@ def test_a_run_that_is_killed_anywhere_is_made_good_by_the_next(version, tmp_pat
         assert runs[-1].status == 0, (killed, runs[-1].output[-3000:])
         assert load.failures == [], killed
         tasks = tasks or len(re.findall(r"^(?:TASK|RUNNING HANDLER) \[", runs[-1].output, re.MULTILINE))
-        again = play(f"--extra-vars=@{variables}")
+        again = play(*arguments)
         assert (again.status, again.changed_tasks()) == (0, []), (killed, again.output[-3000:])
         for machine, host in WEB.items():
             answer = site_of(machine, host, "apache_wsgi").ask("/counter/default/index")
