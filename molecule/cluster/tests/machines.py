@@ -61,7 +61,7 @@ class Load:
         self.site = site
         self.answered = 0
         self.wrong: list[tuple[float, str]] = []
-        self.longest = 0.0
+        self.waits: list[tuple[float, float]] = []
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.visit, args=[number]) for number in range(visitors)]
 
@@ -76,7 +76,7 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 self.wrong.append((began, f"{path}: {type(error).__name__} {error}"))
                 continue
-            self.longest = max(self.longest, time.time() - began)
+            self.waits.append((began, time.time() - began))
             self.answered += 1
             if answer.status != 200:
                 self.wrong.append((began, f"{path}: {answer.status} {answer.body[:80]!r}"))
@@ -85,6 +85,10 @@ class Load:
                 self.wrong.append((began, f"{path}: visit {answer.body!r} after {seen}"))
             else:
                 seen = int(answer.body)
+
+    def longest(self, since: float = 0) -> float:
+        """How long the slowest request waited, of those that began after this moment."""
+        return max((waited for began, waited in self.waits if began > since), default=0)
 
     def more(self, number: int = 20, seconds: float = 120) -> None:
         """Wait until so many more requests have been answered."""
@@ -111,7 +115,7 @@ def load(site: Site, what: str, visitors: int = 4) -> Iterator[Load]:
                 "load": what,
                 "requests": running.answered,
                 "wrong": len(running.wrong),
-                "longest": round(running.longest, 1),
+                "longest": round(running.longest(), 1),
             }
         )
     )

@@ -99,8 +99,13 @@ def test_a_web_host_without_power(site, webs, balancer):
     # Only what was in flight, and each visitor has one request at a time.
     assert len(running.wrong) <= len(running.threads), running.wrong
     assert all(began < cut for began, _what in running.wrong), (cut, running.wrong)
-    assert running.longest < 30
-    print(f"noticed after {noticed - cut:.1f} s, {len(running.wrong)} requests in flight failed")
+    assert running.longest(since=cut) < 30
+    # HAProxy asks another server when keep-alive fails. Bytes without an acknowledgement put that off to its timeout.
+    assert running.longest() < 130
+    print(
+        f"noticed after {noticed - cut:.1f} s, {len(running.wrong)} requests in flight failed, "
+        f"the longest of those after it waited {running.longest(since=cut):.1f} s"
+    )
     assert broken.run("findmnt --noheadings --output FSTYPE " + SHARED) == "nfs4"
 
 
