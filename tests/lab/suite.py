@@ -69,10 +69,10 @@ WHOLE_SCENARIOS = ("cluster", "data", "release", "tickets")
 running: set[int] = set()
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[")
+HEADING = re.compile(r"(?:TASK|RUNNING HANDLER) \[|=====")
 # Where Ansible or pytest says what failed. The summary repeats it: of a long output often only the end is kept.
 CAUSE = re.compile(r"fatal: \[|\[ERROR\]|ERROR |FAILED (?!- RETRYING)")
-CAUSE_LINES = 15
+CAUSE_LINES = 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +90,22 @@ class Outcome:
     step: Step
     seconds: float
     problem: str
-    tail: list[str]
-    causes: list[str]
+    lines: list[str]
 
     @property
     def verdict(self) -> str:
         return f"FAILED: {self.problem}" if self.problem else "passed"
+
+    def causes(self) -> list[str]:
+        """What failed last, for a playbook may have mended what failed before; below its heading."""
+        start = -CAUSE_LINES
+        for number, line in enumerate(self.lines):
+            if CAUSE.match(line) and number >= start + CAUSE_LINES:
+                start = number
+        if start < 0:
+            return []
+        heading = next(filter(HEADING.match, reversed(self.lines[:start])), "\n")
+        return [heading, *self.lines[start : start + CAUSE_LINES]]
 
 
 def gates() -> list[Step]:
@@ -193,10 +203,8 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
     if prefix:
         print(f"{prefix}starts", flush=True)
     started = time.monotonic()
-    tail: list[str] = []
+    lines: list[str] = []
     problems: list[str] = []
-    causes: list[str] = []
-    task = "\n"
     with subprocess.Popen(
         step.command,
         cwd=lab.REPOSITORY,
@@ -215,14 +223,7 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
             for line in process.stdout or ():
                 print(f"{prefix}{line}", end="", flush=True)
                 plain = COLOUR.sub("", line)
-                tail = [*tail[-79:], plain]
-                if TASK.match(plain) or plain.startswith("====="):
-                    task = plain
-                if CAUSE.match(plain) and not 0 < len(causes) < CAUSE_LINES:
-                    # The last one counts: a playbook may have mended those before.
-                    causes = [task, plain]
-                elif 0 < len(causes) < CAUSE_LINES:
-                    causes.append(plain)
+                lines.append(plain)
                 problems += [meaning for mark, meaning in FORBIDDEN_OUTPUT.items() if mark in plain]
         finally:
             running.discard(process.pid)
@@ -232,7 +233,7 @@ def execute(step: Step, environment: Mapping[str, str], prefix: str) -> Outcome:
         problems.append(f"stopped after {step.limit // 60} minutes")
     elif process.returncode:
         problems.append(f"ended with {process.returncode}")
-    outcome = Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), tail, causes)
+    outcome = Outcome(step, seconds, ", ".join(dict.fromkeys(problems)), lines)
     if prefix:
         print(f"{prefix}{outcome.verdict} after {seconds:.1f} s", flush=True)
     return outcome
@@ -269,12 +270,12 @@ def report(outcomes: list[Outcome], impossible: list[Step], seconds: float) -> b
     if len(outcomes) > 1:
         for outcome in failed:
             print(f"\n--- the end of {outcome.step.name} ---")
-            print("".join(outcome.tail), end="")
+            print("".join(outcome.lines[-80:]), end="")
     print("\nSummary")
     for outcome in outcomes:
         print(f"  {outcome.seconds:6.1f} s  {outcome.step.name}: {outcome.verdict}")
         if outcome.problem:
-            print("".join(f"            {line}" for line in outcome.causes), end="")
+            print("".join(f"            {line}" for line in outcome.causes()), end="")
     for step in impossible:
         print(f"   not run  {step.name}: it needs {missing(step)}, see docs/testing.md")
     print(f"  {seconds:6.1f} s  altogether")

@@ -111,15 +111,14 @@ def kill_at(number: int, variables: pathlib.Path) -> str:
 
 
 def by_namespaces(folder: pathlib.Path) -> list[str]:
-    """This inventory, its machines reached without Docker's daemon: a run takes a third less time."""
+    """This inventory, its machines reached without Docker's daemon where root may: a run takes a third less time."""
+    if os.geteuid() != 0:
+        return []
+    names = [*WEB, "release-balancer", "release-db"]
+    pids = subprocess.check_output(["docker", "inspect", "--format", "{{.State.Pid}}", *names], text=True).split()
     hosts = {
-        name: {
-            "ansible_connection": "community.docker.nsenter",
-            "ansible_nsenter_pid": int(
-                subprocess.check_output(["docker", "inspect", "--format", "{{.State.Pid}}", name], text=True)
-            ),
-        }
-        for name in (*WEB, "release-balancer", "release-db")
+        name: {"ansible_connection": "community.docker.nsenter", "ansible_nsenter_pid": int(pid)}
+        for name, pid in zip(names, pids, strict=True)
     }
     file = folder / "namespaces.json"
     file.write_text(json.dumps({"docker": {"hosts": hosts}}))
