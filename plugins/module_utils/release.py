@@ -15,7 +15,9 @@ import pwd
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath
 
 INCOMING = ".incoming-"
 # Gone after a boot, as is all that was not loaded.
@@ -46,11 +48,13 @@ def switch(link: str, target: str) -> None:
     """Point `link` at `target` in one atomic step."""
     if os.path.lexists(link) and not os.path.islink(link):
         raise ReleaseError(f"{link} exists and is not a symbolic link; move it away, this collection did not make it")
-    temporary = f"{link}.new-{os.getpid()}"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.replace(temporary, link)
+    folder, name = os.path.split(link)
+    temporary = f"{name}.new-{os.getpid()}"
+    with beneath.opened(folder) as parent:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=parent)
+        os.symlink(target, temporary, dir_fd=parent)
+        os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 def ensure_link(link: str, target: str, check: bool) -> bool:
@@ -132,7 +136,10 @@ def commit(staged: str, final: str) -> None:
 
 
 def own(folder: str, uid: int, gid: int, directory_mode: int, file_mode: int) -> None:
-    """Set owner and modes below a folder; a file that may be executed keeps that for those who may read it."""
+    """Set owner and modes below a folder; a file that may be executed keeps that for those who may read it.
+
+    By path: for folders that nobody but the caller's user can write.
+    """
     for path, folders, files in os.walk(folder):
         os.chown(path, uid, gid)
         os.chmod(path, directory_mode)
@@ -144,46 +151,18 @@ def own(folder: str, uid: int, gid: int, directory_mode: int, file_mode: int) ->
                 os.chmod(full, file_mode | (file_mode & 0o444) >> 2 if executable else file_mode)
 
 
-def ensure_folder(path: str, uid: int, gid: int, mode: int, check: bool) -> bool:
-    """Make a folder with exactly this owner and mode; tell whether anything was (or would be) changed."""
-    try:
-        info = os.lstat(path)
-    except FileNotFoundError:
-        if not check:
-            os.makedirs(path, mode=0o700)
-            os.chown(path, uid, gid)
-            os.chmod(path, mode)
-        return True
-    if not os.path.isdir(path) or os.path.islink(path):
-        raise ReleaseError(f"{path} is not a folder; move it away")
-    if (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (uid, gid, mode):
-        return False
-    if not check:
-        os.chown(path, uid, gid)
-        os.chmod(path, mode)
-    return True
-
-
-@contextlib.contextmanager
-def acting_as(uid: int, gid: int) -> Iterator[None]:
-    """Be this user for files: on a server that squashes root, root may not even look."""
-    group, user = os.getegid(), os.geteuid()
-    os.setegid(gid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        os.setegid(group)
-
-
 def ensure_shared(path: str, target: str, uid: int, gid: int, check: bool) -> bool:
     """Make a folder that several hosts share, and a link to it; tell whether anything was (or would be) changed."""
-    with acting_as(uid, gid):
+
+    def provide() -> bool:
         missing = not os.path.isdir(target)
         if missing and not check:
             # Another host may be about to make it, too.
             os.makedirs(target, mode=0o700, exist_ok=True)
+        return missing
+
+    # On a server that squashes root, root may not even look; and what is there belongs to the user.
+    missing = beneath.as_user(uid, gid, provide)
     if os.path.isdir(path) and not os.path.islink(path):
         if os.listdir(path):
             raise ReleaseError(
@@ -192,7 +171,8 @@ def ensure_shared(path: str, target: str, uid: int, gid: int, check: bool) -> bo
             )
         if check:
             return True
-        os.rmdir(path)
+        with beneath.opened(os.path.dirname(path)) as parent:
+            os.rmdir(os.path.basename(path), dir_fd=parent)
     return ensure_link(path, target, check) or missing
 
 
@@ -202,8 +182,37 @@ def unshare(path: str, shared: str, check: bool) -> bool:
     if target is None or not target.startswith(f"{shared}/"):
         return False
     if not check:
-        os.unlink(path)
+        with beneath.opened(os.path.dirname(path)) as parent:
+            os.unlink(os.path.basename(path), dir_fd=parent)
     return True
+
+
+def seed(source: str, target: str, uid: int, gid: int) -> None:
+    """Copy what an application brings in a folder that it may write, as its user, unless something is there."""
+
+    def copy() -> None:
+        if os.listdir(target):
+            return
+        try:
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+            own(target, uid, gid, 0o700, 0o600)
+        except OSError as error:
+            # Otherwise the next run would take a part for the whole.
+            clear(target)
+            # Of many errors the first.
+            causes = error.args[0] if isinstance(error, shutil.Error) else [(source, target, error)]
+            raise ReleaseError(f"{target} could not be filled: {causes[0][2]}") from None
+
+    beneath.as_user(uid, gid, copy)
+
+
+def clear(folder: str) -> None:
+    """Remove what is in a folder of the caller's own."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            os.unlink(entry.path)
 
 
 def link_state(staged: str, data: str, writable: Iterable[str]) -> None:

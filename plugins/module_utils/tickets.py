@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import pickle
-import pwd
 import re
 import socket
 import stat
@@ -959,47 +958,6 @@ def sites(settings: str, data: str) -> list[Site]:
             folder = os.path.join(data, name, "errors")
             found.append(Site(name, folder, tickets["database"], tickets["duplicates"] == "count"))
     return found
-
-
-def as_owner(site: Site, work: Callable[[], Any]) -> Any:
-    """Do `work` in a process of the user to whom the application's data belong, and return its result (as JSON has it).
-
-    No file of web2py's is opened with the powers of root; and a module of Ansible cannot give its own away for good, as
-    it still has to read its parts. Raises RuntimeError with the text of any error.
-    """
-    # Of another folder: `errors` may be what is broken.
-    owner = os.stat(os.path.join(os.path.dirname(site.errors), "sessions"))
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(reading)
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(owner.st_gid)
-                os.setuid(owner.st_uid)
-            os.chdir("/")
-            # libpq looks for certificates there, and must be allowed to.
-            os.environ["HOME"] = pwd.getpwuid(owner.st_uid).pw_dir
-            try:
-                answer = {"result": work()}
-            except Exception as error:
-                answer = {"error": f"{type(error).__name__}: {error}".strip()}
-            with open(writing, "w", encoding="utf-8") as file:
-                json.dump(answer, file)
-            status = 0
-        finally:
-            # Without what the parent has arranged for its own end.
-            os._exit(status)
-    os.close(writing)
-    with open(reading, encoding="utf-8") as file:
-        text = file.read()
-    os.waitpid(child, 0)
-    answer = json.loads(text) if text else {"error": "the process that works as web2py's user has ended"}
-    if "error" in answer:
-        raise RuntimeError(answer["error"])
-    return answer["result"]
 
 
 def collect_all(found: Iterable[Site], check: bool = False) -> tuple[dict[str, dict[str, int]], dict[str, str]]:

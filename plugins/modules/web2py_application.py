@@ -150,7 +150,7 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import deployments
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath, deployments
 from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
@@ -164,8 +164,11 @@ def absent(module, params, code, data, link, result):
     if not module.check_mode:
         if linked:
             os.unlink(link)
-        for path in doomed:
-            shutil.rmtree(path)
+        try:
+            for path in doomed:
+                beneath.remove(path)
+        except OSError as error:
+            module.fail_json(msg=f"application {params['name']} is not served any more, but not removed: {error}")
     module.exit_json(**result)
 
 
@@ -176,7 +179,7 @@ def provide(params, data, name, ids, check):
         unshared = engine.unshare(path, params["shared_root"], check)
         if unshared and check:
             return True
-        return engine.ensure_folder(path, *ids, 0o700, check) or unshared
+        return beneath.ensure_folder(path, *ids, 0o700, check) or unshared
     if os.path.ismount(params["shared_root"]):
         return engine.ensure_shared(path, os.path.join(params["shared_root"], params["name"], name), *ids, check)
     if check:
@@ -184,23 +187,18 @@ def provide(params, data, name, ids, check):
     raise engine.ReleaseError(f"{params['shared_root']} is not mounted; the role nfs_shared mounts it")
 
 
-def seed(staged, data, name, uid, gid):
-    """Copy what the package brings in an extra writable folder, the first time only."""
-    source, target = os.path.join(staged, name), os.path.join(data, name)
-    if os.path.isdir(source) and not os.listdir(target):
-        shutil.copytree(source, target, dirs_exist_ok=True, symlinks=True)
-        engine.own(target, uid, gid, 0o700, 0o600)
-
-
 def install(params, code, data, final, writable, ids):
     uid, gid = ids
     with engine.staging(code) as staged:
         engine.unpack(params["_archive"], staged)
         engine.complete_application(staged)
-        for name in params["writable"]:
-            seed(staged, data, name, uid, gid)
-        engine.link_state(staged, data, writable)
         engine.own(staged, 0, gid, 0o750, 0o640)
+        # Now the service user may read it, which copies this itself.
+        for name in params["writable"]:
+            source = os.path.join(staged, name)
+            if os.path.isdir(source) and not os.path.islink(source):
+                engine.seed(source, os.path.join(data, name), uid, gid)
+        engine.link_state(staged, data, writable)
         # The web server reads static files itself: it may pass through the application and read those.
         os.chmod(staged, 0o751)
         engine.own(os.path.join(staged, "static"), 0, gid, 0o755, 0o644)
@@ -275,10 +273,10 @@ def main():
         module.exit_json(needs_archive=True, **result)
     try:
         changed = [
-            engine.ensure_folder(os.path.dirname(code), 0, gid, 0o751, module.check_mode),
-            engine.ensure_folder(code, 0, gid, 0o751, module.check_mode),
-            engine.ensure_folder(os.path.dirname(data), 0, gid, 0o750, module.check_mode),
-            engine.ensure_folder(data, 0, gid, 0o750, module.check_mode),
+            beneath.ensure_folder(os.path.dirname(code), 0, gid, 0o751, module.check_mode),
+            beneath.ensure_folder(code, 0, gid, 0o751, module.check_mode),
+            beneath.ensure_folder(os.path.dirname(data), 0, gid, 0o750, module.check_mode),
+            beneath.ensure_folder(data, 0, gid, 0o750, module.check_mode),
             *(provide(params, data, name, (uid, gid), module.check_mode) for name in writable),
         ]
         result["changed"] = result["changed"] or any(changed)

@@ -109,40 +109,40 @@ import sys
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import deployments
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath, deployments
 from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
 def try_import(path, user):
     """Import the release as the service user in an empty folder: what fails here would fail at every request."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chown(folder, engine.user_id(user), -1)
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", "import sys; sys.path.insert(0, sys.argv[1]); import gluon.main", path],
-            cwd=folder,
-            user=user,
-            group=engine.pwd.getpwnam(user).pw_gid,
-            extra_groups=[],
-            env={"PATH": "/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "web2py_path": folder},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise engine.ReleaseError(
-            f"Python {sys.version.split()[0]} of this host cannot import the release: {done.stderr.strip()[-500:]}"
-        )
+
+    def attempt():
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, "-B", "-c", "import sys; sys.path.insert(0, sys.argv[1]); import gluon.main", path],
+                cwd=folder,
+                env={"PATH": "/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "web2py_path": folder},
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        return done.returncode, done.stderr.strip()[-500:]
+
+    # The folder is that user's, too, from its making to its removal.
+    status, said = beneath.as_user(*beneath.account(user), attempt)
+    if status != 0:
+        raise engine.ReleaseError(f"Python {sys.version.split()[0]} of this host cannot import the release: {said}")
 
 
 def prepare_root(params, check):
     """Folders that web2py expects and may not create, and links for `cd /var/lib/web2py; python3 web2py.py …`."""
     root, group = params["root"], engine.group_id(params["group"])
     changes = [
-        engine.ensure_folder(root, 0, group, 0o751, check),
-        engine.ensure_folder(os.path.join(root, "applications"), 0, group, 0o751, check),
-        engine.ensure_folder(os.path.join(root, "site-packages"), 0, group, 0o750, check),
-        engine.ensure_folder(os.path.join(root, "deposit"), engine.user_id(params["user"]), group, 0o700, check),
+        beneath.ensure_folder(root, 0, group, 0o751, check),
+        beneath.ensure_folder(os.path.join(root, "applications"), 0, group, 0o751, check),
+        beneath.ensure_folder(os.path.join(root, "site-packages"), 0, group, 0o750, check),
+        beneath.ensure_folder(os.path.join(root, "deposit"), engine.user_id(params["user"]), group, 0o700, check),
         engine.ensure_link(os.path.join(root, "logs"), params["logs"], check),
     ]
     for name in ("gluon", "handlers", "scripts", "web2py.py"):

@@ -31,6 +31,10 @@ options:
     description: Folder with the data of applications.
     type: path
     default: /var/lib/web2py/data
+  user:
+    description: The service user, as whom this is done once the settings are read.
+    type: str
+    default: web2py
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -82,7 +86,7 @@ report:
 import datetime
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import tickets
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath, tickets
 
 
 def main():
@@ -92,6 +96,7 @@ def main():
             "since": {"type": "str"},
             "settings": {"type": "path", "default": tickets.SETTINGS},
             "data": {"type": "path", "default": tickets.DATA},
+            "user": {"type": "str", "default": "web2py"},
         },
         supports_check_mode=True,
     )
@@ -113,8 +118,8 @@ def main():
             return tickets.report(database, module.params["applications"], since)
 
     try:
-        report = tickets.as_owner(found[0], read)
-    except (OSError, RuntimeError) as error:
+        report = beneath.as_user(*beneath.account(module.params["user"]), read)
+    except OSError as error:
         module.fail_json(msg=f"the tickets' database cannot be read: {error}")
     module.exit_json(changed=False, report=report)
 

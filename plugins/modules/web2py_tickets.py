@@ -31,6 +31,10 @@ options:
     description: Folder with the data of applications.
     type: path
     default: /var/lib/web2py/data
+  user:
+    description: The service user, as whom this is done once the settings are read.
+    type: str
+    default: web2py
 attributes:
   check_mode:
     description:
@@ -40,7 +44,7 @@ attributes:
     description: There is nothing to show; tickets may hold what nobody should see.
     support: none
 notes:
-  - Needs root on the host, reads the settings, and goes on as the user to whom the folders belong.
+  - Needs root on the host, reads the settings, and goes on as O(user).
   - Needs psycopg2 on the host (C(python3-psycopg2)) for PostgreSQL; the role installs it.
 seealso:
   - module: web2py.deployment.web2py_ticket_info
@@ -67,7 +71,7 @@ errors:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import tickets
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath, tickets
 
 
 def chosen(module, found):
@@ -88,6 +92,7 @@ def main():
             "applications": {"type": "list", "elements": "str", "default": []},
             "settings": {"type": "path", "default": tickets.SETTINGS},
             "data": {"type": "path", "default": tickets.DATA},
+            "user": {"type": "str", "default": "web2py"},
         },
         supports_check_mode=True,
     )
@@ -95,8 +100,9 @@ def main():
     done, errors = {}, {}
     if found:
         try:
-            done, errors = tickets.as_owner(found[0], lambda: tickets.collect_all(found, check=module.check_mode))
-        except (OSError, RuntimeError) as error:
+            ids = beneath.account(module.params["user"])
+            done, errors = beneath.as_user(*ids, lambda: tickets.collect_all(found, check=module.check_mode))
+        except OSError as error:
             module.fail_json(msg=f"not collected: {error}", applications={}, errors={"": str(error)})
     changed = any(
         outcomes.get(name) for outcomes in done.values() for name in ("collected", "already there", "quarantined")

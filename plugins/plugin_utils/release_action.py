@@ -41,9 +41,10 @@ class ReleaseAction(ActionBase):
         if answer.pop("needs_archive", False) and tree is not None:
             local = source.packed(tree)
             try:
-                remote = self._connection._shell.join_path(self._make_tmp_path(), "release.tar.gz")
+                folder = self._connection._shell.tmpdir or self._make_tmp_path()
+                remote = self._connection._shell.join_path(folder, "release.tar.gz")
                 self._transfer_file(local, remote)
-                self._fixup_perms2((self._connection._shell.tmpdir, remote))
+                self._fixup_perms2((folder, remote))
                 answer = self._execute_module(
                     module_name=name, module_args={**arguments, "_archive": remote}, task_vars=task_vars
                 )
