@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -25,7 +26,7 @@ class ActionModule(ReleaseAction):
             return "", None
         own = arguments.get("source")
         variable = f"source of application {name!r} in web2py_applications" if own else "web2py_source"
-        tree = source.read_source(own or arguments.get("framework_source"), variable)
+        tree = source.read_source(own or arguments.get("framework_source"), variable, source.limits(arguments))
         tree = source.application(tree, str(name), bundled=not own)
         if arguments.get("settings_file"):
             tree = source.with_model(tree, str(arguments["settings_file"]))
@@ -34,5 +35,5 @@ class ActionModule(ReleaseAction):
         elif boolean(arguments.get("tickets", False)):
             tree = source.with_ticket_pages(tree)
         # The links to writable folders are part of a release, so they are part of its identity.
-        writable = ",".join(sorted(arguments.get("writable") or []))
+        writable = json.dumps(sorted(arguments.get("writable") or []))
         return hashlib.sha256(f"{tree.digest()} {writable}".encode()).hexdigest()[:12], tree

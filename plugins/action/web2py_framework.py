@@ -13,5 +13,6 @@ class ActionModule(ReleaseAction):
     """Controller side of module web2py_framework."""
 
     def prepare(self, arguments: dict[str, Any]) -> tuple[str, source.Tree | None]:
-        tree, version = source.framework(source.read_source(arguments.get("source"), "web2py_source"))
+        found = source.read_source(arguments.get("source"), "web2py_source", source.limits(arguments))
+        tree, version = source.framework(found)
         return f"{version}-{tree.digest()[:8]}", tree

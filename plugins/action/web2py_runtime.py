@@ -20,5 +20,5 @@ class ActionModule(ReleaseAction):
         tree = source.read_directory(str(arguments.get("path")))
         if not tree.has("wsgi.py"):
             raise source.SourceError(f"path: {arguments.get('path')} has no wsgi.py")
-        tree.entries["web2py_runtime/tickets.py"] = source.Entry(TICKETS.read_bytes)
+        tree.entries["web2py_runtime/tickets.py"] = source.Entry.of(TICKETS.read_bytes())
         return tree.digest()[:12], tree

@@ -68,7 +68,8 @@ def as_user(uid: int, gid: int, work: Callable[[], Any], limit: float = 600) -> 
                     os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
                 answer = {"result": work()}
             except Exception as error:
-                answer = {"error": str(error) or type(error).__name__}
+                kind = "" if isinstance(error, BeneathError) else f"{type(error).__name__}: "
+                answer = {"error": f"{kind}{error}".strip()}
             with open(writing, "w", encoding="utf-8") as file:
                 json.dump(answer, file)
             status = 0

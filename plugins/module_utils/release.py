@@ -201,7 +201,7 @@ def seed(source: str, target: str, uid: int, gid: int) -> None:
             clear(target)
             # Of many errors the first.
             causes = error.args[0] if isinstance(error, shutil.Error) else [(source, target, error)]
-            raise ReleaseError(f"{target} could not be filled: {causes[0][2]}") from None
+            raise beneath.BeneathError(f"{target} could not be filled: {causes[0][2]}") from None
 
     beneath.as_user(uid, gid, copy)
 

@@ -99,7 +99,9 @@ options:
     description: With O(state=absent), delete the application's data too. There is no way back.
     type: bool
     default: false
-extends_documentation_fragment: web2py.deployment.release
+extends_documentation_fragment:
+  - web2py.deployment.release
+  - web2py.deployment.release.limits
 attributes:
   check_mode:
     description: Predicts a change from the source alone; nothing is sent.
@@ -223,6 +225,9 @@ def main():
             "group": {"type": "str", "default": "web2py"},
             "keep": {"type": "int", "default": 3},
             "purge": {"type": "bool", "default": False},
+            "source_max_files": {"type": "int", "default": 50_000},
+            "source_max_bytes": {"type": "int", "default": 1 << 30},
+            "source_max_ratio": {"type": "int", "default": 200},
             "_release": {"type": "str"},
             "_archive": {"type": "path"},
         },

@@ -53,7 +53,9 @@ options:
     description: The service group, which may read the web2py root.
     type: str
     default: web2py
-extends_documentation_fragment: web2py.deployment.release
+extends_documentation_fragment:
+  - web2py.deployment.release
+  - web2py.deployment.release.limits
 attributes:
   check_mode:
     description: Predicts a change from the source alone; nothing is sent.
@@ -175,6 +177,9 @@ def main():
             "keep": {"type": "int", "default": 3},
             "user": {"type": "str", "default": "web2py"},
             "group": {"type": "str", "default": "web2py"},
+            "source_max_files": {"type": "int", "default": 50_000},
+            "source_max_bytes": {"type": "int", "default": 1 << 30},
+            "source_max_ratio": {"type": "int", "default": 200},
             "_release": {"type": "str"},
             "_archive": {"type": "path"},
         },
