@@ -77,8 +77,11 @@ def as_user(uid: int, gid: int, work: Callable[[], Any], limit: float = 600) -> 
             # Without what the parent has arranged for its own end.
             os._exit(status)
     os.close(writing)
+    answer: dict[str, Any] = {}
     try:
-        answer = json.loads(_received(reading, time.monotonic() + limit) or "{}")
+        # Of one that was killed there is nothing, or the beginning.
+        with contextlib.suppress(ValueError):
+            answer = json.loads(_received(reading, time.monotonic() + limit))
     finally:
         os.close(reading)
         os.kill(child, signal.SIGKILL)

@@ -30,7 +30,6 @@ import tempfile
 import unicodedata
 import weakref
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -182,6 +181,17 @@ class Tree:
                 archive.members.clear()
 
 
+def _folders(tree: Tree) -> set[str]:
+    """All folders in which something lies."""
+    found: set[str] = set()
+    for name in tree.entries:
+        folder = posixpath.dirname(name)
+        while folder and folder not in found:
+            found.add(folder)
+            folder = posixpath.dirname(folder)
+    return found
+
+
 class Reader:
     """Collects the entries of one source, and refuses what no release may hold."""
 
@@ -240,21 +250,22 @@ class Reader:
                 f"{self.origin} holds {name!r} and {self.folded[folded]!r}, which are one name to many programs; "
                 "leave one of them out"
             )
-        if entry.link is not None and (_CONTROL.search(entry.link) or not 0 < len(entry.link.encode()) < 4096):
+        if entry.link is not None and (
+            not entry.link
+            or _CONTROL.search(entry.link)
+            or len(entry.link.encode()) > LONGEST_NAME
+            or entry.link.count("/") >= DEEPEST
+        ):
             raise SourceError(f"{self.origin} holds the symbolic link {name!r} with a malformed target; replace it")
         self.folded[folded] = name
         self.tree.entries[name] = entry
 
     def done(self) -> Tree:
-        for name in self.tree.entries:
-            for end in range(len(name)):
-                if name[end] == "/" and self.is_file(name[:end]):
-                    raise SourceError(f"{self.origin} holds {name[:end]!r} as a file and as a folder; rename one")
+        for folder in _folders(self.tree):
+            if folder in self.tree.entries and self.tree.entries[folder].link is None:
+                raise SourceError(f"{self.origin} holds {folder!r} as a file and as a folder; rename one")
         self.tree.entries = {name: entry for name, entry in self.tree.entries.items() if not _ignored(name)}
         return self.tree
-
-    def is_file(self, name: str) -> bool:
-        return name in self.tree.entries and self.tree.entries[name].link is None
 
     def other_kind(self, name: str) -> SourceError:
         return SourceError(f"{self.origin} holds {name!r}, which is neither a file, a folder nor a symbolic link")
@@ -268,18 +279,17 @@ class _Spool:
         os.unlink(path)
         # When neither this nor a slice of it is needed any more.
         weakref.finalize(self, os.close, self.descriptor)
-        self.file = open(self.descriptor, "wb", closefd=False)
         self.end = 0
 
     def keep(self, stream: Any, size: int) -> Callable[[], BinaryIO]:
         """Take exactly so many bytes; gives how to read them again."""
         start = self.end
         while self.end < start + size and (block := stream.read(min(BLOCK, start + size - self.end))):
-            self.file.write(block)
-            self.end += len(block)
+            while block:
+                written = os.write(self.descriptor, block)
+                self.end, block = self.end + written, block[written:]
         if self.end < start + size:
             raise EOFError("a file in it is shorter than it says")
-        self.file.flush()
         return functools.partial(_Slice, self, start, size)
 
 
@@ -401,7 +411,9 @@ def _read_zip(path: str, allowed: Limits) -> Tree:
             with archive.open(info) as content:
                 if stat.S_ISLNK(mode):
                     if info.file_size >= 4096:
-                        raise SourceError(f"{path} holds the symbolic link {name!r} with a malformed target; replace it")
+                        raise SourceError(
+                            f"{path} holds the symbolic link {name!r} with a malformed target; replace it"
+                        )
                     reader.add(name, Entry.link_to(content.read(4096).decode("utf-8")))
                     continue
                 # No more comes than was counted, and what is cut off or short has another checksum.
@@ -633,9 +645,11 @@ def _counted(reader: Reader, folder: str, commit: str) -> list[tuple[str, str]]:
             while block := listing.stdout.read(BLOCK) if listing.stdout else b"":
                 *lines, left = (left + block).split(b"\0")
                 if len(left) > LARGEST_HEADER:
-                    raise SourceError(f"{reader.origin} is malformed: it has a name of more than {LARGEST_HEADER} bytes")
+                    raise SourceError(
+                        f"{reader.origin} is malformed: it has a name of more than {LARGEST_HEADER} bytes"
+                    )
                 for line in lines:
-                    about, _, path = line.decode("utf-8", "surrogateescape").partition("\t")
+                    about, path = line.decode("utf-8", "surrogateescape").split("\t", 1)
                     mode, _kind, identity, size = about.split()
                     name = reader.name(path)
                     if mode == "160000":
@@ -831,13 +845,10 @@ def _check_links(tree: Tree) -> None:
     names say hold on the disk, too.
     """
     links = {name for name, entry in tree.entries.items() if entry.link is not None}
-
-    def through_link(parts: list[str]) -> bool:
-        return any("/".join(parts[:end]) in links for end in range(1, len(parts) + 1))
-
-    for name in tree.entries:
-        if through_link(name.split("/")[:-1]):
-            raise SourceError(f"{tree.origin} holds {name}, which lies below a symbolic link; no release is made of it")
+    if below := links & _folders(tree):
+        folder = min(below)
+        name = min(name for name in tree.entries if name.startswith(folder + "/"))
+        raise SourceError(f"{tree.origin} holds {name}, which lies below a symbolic link; no release is made of it")
     for name in links:
         target = str(tree.entries[name].link)
         walked = name.split("/")[:-1]
@@ -848,7 +859,7 @@ def _check_links(tree: Tree) -> None:
                 walked = walked[:-1]
             elif part not in ("", "."):
                 walked = [*walked, part]
-            outside = outside or walked[:1] != top or through_link(walked)
+            outside = outside or walked[:1] != top or "/".join(walked) in links
         if outside:
             raise SourceError(
                 f"{tree.origin} holds the symbolic link {name} -> {target}, which leaves its folder or passes through "

@@ -76,16 +76,19 @@ names = {"folder": ["d"], "flip": ["d"], "filled": ["d"], "top": [""]}.get(way, 
 print("ready", flush=True)
 over = False
 while not over:
-    # Wait for the first sign without a pause, look for the end now and then.
-    libc.inotify_add_watch(watch, folder.encode(), 0x100 | 0x4 | 0x80)
+    # A sign of root means to be quick for a while; without one, exchange something now and then.
+    libc.inotify_add_watch(watch, folder.encode(), 0x100 | 0x4)
     select.select([watch, sys.stdin], [], [], 0.02)
     over = bool(select.select([sys.stdin], [], [], 0)[0])
+    until = time.monotonic()
     try:
         os.read(watch, 1 << 16)
+        until += 0.3
     except BlockingIOError:
         pass
-    until = time.monotonic() + 0.3
-    while time.monotonic() < until:
+    again = True
+    while again:
+        again = time.monotonic() < until
         for name in names:
             path = f"{folder}/{name}" if name else folder
             if exchange(path, other):

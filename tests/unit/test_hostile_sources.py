@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import unicodedata
 import zipfile
 import zlib
@@ -24,9 +25,11 @@ from ansible_collections.web2py.deployment.plugins.module_utils import release
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 
 MIB = 1 << 20
+# What the lab names; other runners of these tests have no web2py.
+TREES = ("LAB_WEB2PY", "LAB_WEB2PY_HEAD")
 # What the issue allows the controller, and how long it may take to refuse something on a busy machine.
 MOST_MEMORY, MOST_SECONDS = 300 * MIB, 20
-COLLECTIONS = Path(__file__).resolve().parents[2] / ".ansible" / "collections"
+COLLECTIONS = Path(source.__file__).parents[5]
 # Reads each source in a process of its own; says what came of it, the seconds, and the most memory of that process.
 RUNNER = """
 import json, os, sys, time
@@ -164,7 +167,7 @@ def endless_sparse(path: Path) -> None:
     """A header that goes on and on with places of holes."""
     place = b"%011o\0" % 0
     more = (place * 42 + b"\1").ljust(512, b"\0")
-    gzipped(path, [header("a", kind=b"S", patch={386: place * 8, 482: b"\1"}), *[more * 2048] * 200])
+    gzipped(path, [header("a", kind=b"S", patch={386: place * 8, 482: b"\1"}), *[more * 2048] * 40])
 
 
 def link_bomb(path: Path) -> None:
@@ -213,7 +216,9 @@ HOSTILE = {
     "zip: larger than it says": (plain_zip("a", **{**BOMB, "size": 10}), "cannot be read"),
     "zip: smaller than it says": (plain_zip("a", data=b"x" * 10, size=10000), "shorter than it says"),
     "zip: all members are one": (
-        lambda path: raw_zip(path, [{"name": "a", **BOMB, "size": MIB}, *({"name": n, **BOMB, "size": MIB, "offset": 0} for n in "bcd")]),
+        lambda path: raw_zip(
+            path, [{"name": "a", **BOMB, "size": MIB}, *({"name": n, **BOMB, "size": MIB, "offset": 0} for n in "bcd")]
+        ),
         "overlaps",
     ),
     "zip: a member in another": (quoted, "overlaps"),
@@ -240,17 +245,17 @@ HOSTILE = {
     "zip: a name of 60,000 bytes": (plain_zip("a" * 60_000), "longer or deeper"),
     "zip: out of its folder": (plain_zip("../a"), "unsafe path"),
     "zip: the folder itself": (plain_zip("a/.."), "unsafe path"),
-    "tar: 200,000 folders": (lambda path: gzipped(path, [header("a", kind=b"5") * 2000] * 100), "max_"),
+    "tar: 100,000 folders": (lambda path: gzipped(path, [header("a", kind=b"5") * 2000] * 50), "max_"),
     "tar: 60,000 files": (
         lambda path: path.write_bytes(b"".join(header(str(number)) for number in range(60_000)) + bytes(1024)),
         "max_files",
     ),
-    "tar: a file of 200 MB in 200 kB": (of_zeros(header("a", 200 * MIB), 200 * MIB), "max_ratio"),
+    "tar: a file of 200 MB in 200 kB": (of_zeros(header("a", 200 * MIB), 40 * MIB), "max_ratio"),
     "tar: the same with bzip2": (of_zeros(header("a", 200 * MIB), 40 * MIB, bz2.open), "max_ratio"),
     "tar: the same with xz": (of_zeros(header("a", 200 * MIB), 40 * MIB, lzma.open), "max_ratio"),
-    "tar: a folder with content to be skipped": (of_zeros(header("a", 200 * MIB, b"9"), 200 * MIB), "neither a file"),
-    "tar: a pax header of 500 MB": (of_zeros(header("a", 500 * MIB, b"x"), 500 * MIB), "a header in it"),
-    "tar: a name of 500 MB": (of_zeros(header("a", 500 * MIB, b"L"), 500 * MIB), "a header in it"),
+    "tar: a folder with content to be skipped": (of_zeros(header("a", 200 * MIB, b"9"), 20 * MIB), "neither a file"),
+    "tar: a pax header of 500 MB": (of_zeros(header("a", 500 * MIB, b"x"), 20 * MIB), "a header in it"),
+    "tar: a name of 500 MB": (of_zeros(header("a", 500 * MIB, b"L"), 20 * MIB), "a header in it"),
     "tar: 10,000 headers for one file": (tar(pax({"comment": "x"}) * 10_000, header("a")), "a header in it"),
     "tar: what is said of all files": (
         lambda path: gzipped(path, [pax({f"k{number}": "" for number in range(4000)}, b"g"), header("a")]),
@@ -262,7 +267,10 @@ HOSTILE = {
         ),
         "global headers",
     ),
-    "tar: 8 TB of holes": (tar(header("a", kind=b"S", patch={483: b"\x80" + (8 << 40).to_bytes(11, "big")})), "at most"),
+    "tar: 8 TB of holes": (
+        tar(header("a", kind=b"S", patch={483: b"\x80" + (8 << 40).to_bytes(11, "big")})),
+        "at most",
+    ),
     "tar: 100 MB of holes": (tar(header("a", kind=b"S", patch={483: b"%011o\0" % (100 * MIB)})), "neither a file"),
     "tar: holes in a pax header": (
         tar(pax({"GNU.sparse.map": "0,1", "GNU.sparse.size": str(100 * MIB), "GNU.sparse.name": "a"}), header("a")),
@@ -279,7 +287,10 @@ HOSTILE = {
     "tar: a line end in a name": (tar(header("a\nb")), "control characters"),
     "tar: bytes that are not UTF-8": (tar(header("a", patch={0: b"\xe9"})), "control characters"),
     "tar: one name twice": (tar(header("a"), header("a")), "one name to many"),
-    "tar: cut off": (lambda path: path.write_bytes(gzip.compress(header("a", 5000) + os.urandom(5000))[:-600]), "cannot"),
+    "tar: cut off": (
+        lambda path: path.write_bytes(gzip.compress(header("a", 5000) + os.urandom(5000))[:-600]),
+        "cannot",
+    ),
     "folder: a FIFO": (folder_with(lambda path: os.mkfifo(path / "a")), "neither a file"),
     "folder: a socket": (folder_with(lambda path: os.mknod(path / "a", stat.S_IFSOCK)), "neither a file"),
     "folder: a line end in a name": (folder_with(lambda path: (path / "a\nb").write_text("")), "control characters"),
@@ -308,6 +319,15 @@ def test_a_hostile_source_is_refused(refused, name):
     assert found["seconds"] < MOST_SECONDS and found["memory"] < MOST_MEMORY, found
 
 
+def test_many_links_and_deep_folders_take_little_time():
+    folder = "/".join("d" * 60)
+    entries = {"controllers/a.py": source.Entry.of(b""), f"{folder}/file": source.Entry.of(b"")}
+    entries |= {f"{folder}/{number}": source.Entry.link_to(f"../{'../d/' * 25}x") for number in range(20_000)}
+    started = time.monotonic()
+    source.application(source.Tree("x", entries), "shop", bundled=False)
+    assert time.monotonic() - started < MOST_SECONDS
+
+
 def test_what_is_cut_by_its_own_word_is_no_more_than_it_says(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     raw_zip(tmp_path / "a.zip", [{"name": "a", **BOMB, "size": 10, "crc": zlib.crc32(bytes(10))}])
@@ -329,7 +349,7 @@ def large_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(4):
             with archive.open(str(number), "w") as stream:
-                for _ in range(225):
+                for _ in range(100):
                     stream.write(bytes(MIB))
 
 
@@ -341,17 +361,14 @@ def large_tar(path: Path) -> None:
         stream.truncate(stream.tell() + 1024)
 
 
-def full_folder(path: Path) -> None:
-    """As many files as are allowed."""
-    for number in range(49):
-        (path / str(number)).mkdir(parents=True)
-        for inner in range(1000):
-            (path / str(number) / f"{inner:040}").touch()
+def full_zip(path: Path) -> None:
+    """Nearly as many files as are allowed."""
+    plain_zip(*(f"{number % 50:02}/{number:040}" for number in range(49_000)))(path)
 
 
 @pytest.mark.parametrize(
     ("work", "make", "files"),
-    [("pack", large_folder, 4), ("read", large_zip, 4), ("read", large_tar, 4), ("pack", full_folder, 49_000)],
+    [("pack", large_folder, 4), ("read", large_zip, 4), ("read", large_tar, 4), ("read", full_zip, 49_000)],
 )
 def test_a_large_source_takes_little_memory(tmp_path, work, make, files):
     make(tmp_path / "source")
@@ -360,7 +377,7 @@ def test_a_large_source_takes_little_memory(tmp_path, work, make, files):
     assert found["memory"] < MOST_MEMORY, found
 
 
-@pytest.mark.parametrize("path", sorted({os.environ[name] for name in ("LAB_WEB2PY", "LAB_WEB2PY_HEAD")}))
+@pytest.mark.parametrize("path", sorted({os.environ[name] for name in TREES if name in os.environ}))
 def test_web2py_itself_is_taken(tmp_path, path):
     [found] = measured("pack", Path(path), cache=tmp_path / "cache")
     assert found["files"] > 0 and found["memory"] < MOST_MEMORY, found
@@ -373,7 +390,12 @@ def test_one_tree_is_one_release_in_every_form(tmp_path, monkeypatch):
     """Names that are not ASCII, executable files, links, empty files: unpacked, they are what they were."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "shop"
-    for name, text in {"controllers/größe.py": "1", "static/日本/x.js": "", "static/a b'c.txt": "2", "private/run": "3"}.items():
+    for name, text in {
+        "controllers/größe.py": "1",
+        "static/日本/x.js": "",
+        "static/a b'c.txt": "2",
+        "private/run": "3",
+    }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     (folder / "private/run").chmod(0o755)
@@ -476,9 +498,7 @@ def repository(tmp_path, monkeypatch) -> Path:
 
 
 def read_git(repository: Path, allowed: source.Limits | None = None) -> source.Tree:
-    return source.read_source(
-        {"git": str(repository), "version": "main"}, "web2py_source", allowed or source.Limits()
-    )
+    return source.read_source({"git": str(repository), "version": "main"}, "web2py_source", allowed or source.Limits())
 
 
 def test_a_git_tree_that_holds_itself_is_refused_before_it_is_checked_out(repository, tmp_path):
@@ -487,7 +507,12 @@ def test_a_git_tree_that_holds_itself_is_refused_before_it_is_checked_out(reposi
     for _ in range(10):
         lines = "\n".join(found.rsplit("\t", 1)[0] + f"\t{number}" for number in range(10))
         found = f"040000 tree {git(repository, 'mktree', text=lines)}\tf"
-    git(repository, "update-ref", "refs/heads/main", git(repository, "commit-tree", "-m", "x", found.split()[2].split("\t")[0]))
+    git(
+        repository,
+        "update-ref",
+        "refs/heads/main",
+        git(repository, "commit-tree", "-m", "x", found.split()[2].split("\t")[0]),
+    )
     with pytest.raises(source.SourceError, match="max_files"):
         read_git(repository)
     clone = next((tmp_path / "cache/web2py-deployment").glob("git-*[0-9a-f]"))
@@ -550,6 +575,6 @@ def test_a_submodule_chooses_no_other_protocol(repository, url):
     git(repository, "add", ".")
     git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},m")
     git(repository, "commit", "--quiet", "-m", "1")
-    with pytest.raises(source.SourceError, match="git submodule failed|no release"):
+    with pytest.raises(source.SourceError, match=r"git submodule failed"):
         read_git(repository)
     assert not os.path.exists("/tmp/never")

@@ -16,7 +16,7 @@ MODEL = "models/000_web2py_deployment.py"
 
 
 def tree(*names):
-    return source.Tree("shop.zip", {name: source.Entry(lambda name=name: name.encode()) for name in names})
+    return source.Tree("shop.zip", {name: source.Entry.of(name.encode()) for name in names})
 
 
 def test_it_is_the_only_change():
