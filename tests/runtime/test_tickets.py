@@ -40,7 +40,21 @@ ATTACKS = (
     "${mark()} {{=mark()}} `mark()`",
 )
 # Elements that fetch, run or send something.
-ACTIVE = {"script", "iframe", "object", "embed", "svg", "math", "base", "meta", "style", "link", "form", "img", "textarea"}
+ACTIVE = {
+    "script",
+    "iframe",
+    "object",
+    "embed",
+    "svg",
+    "math",
+    "base",
+    "meta",
+    "style",
+    "link",
+    "form",
+    "img",
+    "textarea",
+}
 
 
 class XML:
@@ -78,7 +92,9 @@ def pickled(ticket: Any) -> bytes:
 
 def runs_value(name: str, value: str) -> bool:
     """Whether a browser may run this value of an attribute."""
-    return name.startswith("on") or name in ("style", "srcdoc") or re.match(r"\s*(javascript|data|vbscript):", value, re.I)
+    return (
+        name.startswith("on") or name in ("style", "srcdoc") or re.match(r"\s*(javascript|data|vbscript):", value, re.I)
+    )
 
 
 class Script(HTMLParser):
@@ -122,9 +138,16 @@ def runs(page: Script) -> list[str]:
 
 def filled(value: Any) -> dict[str, Any]:
     """A ticket as web2py writes it, with this in every place."""
-    frame = {"file": value, "func": value, "call": value, "lnum": 2, "lines": {1: value, 2: value}, "dump": {"a": value}}
+    frame = {
+        "file": value,
+        "func": value,
+        "call": value,
+        "lnum": 2,
+        "lines": {1: value, 2: value},
+        "dump": {"a": value},
+    }
     names = ("pyver", "date", "etype", "evalue", "request", "response", "session", "more")
-    snapshot = {name: value for name in names} | {"frames": [frame, frame]}
+    snapshot = dict.fromkeys(names, value) | {"frames": [frame, frame]}
     snapshot |= {"exception": {"a": value}, "locals": {"a": value, "b": [value, {"c": value}]}}
     return {"layer": value, "code": value, "output": value, "traceback": value, "snapshot": snapshot}
 

@@ -52,9 +52,7 @@ def refused(attempts: Attempts, client: str) -> int:
     return 0
 
 
-def test_five_tries_and_then_none_for_an_hour_after_the_last(
-    attempts: Attempts, clock: Callable[[int], None]
-) -> None:
+def test_five_tries_and_then_none_for_an_hour_after_the_last(attempts: Attempts, clock: Callable[[int], None]) -> None:
     for second in (0, 10, 20, 30, 100):
         clock(second)
         attempts.check("192.0.2.1")

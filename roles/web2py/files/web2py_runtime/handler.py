@@ -31,7 +31,24 @@ AMBIGUOUS_PATH = re.compile(r"[%\\\x00-\x1f\x7f]|/\.\.(?:/|\Z)")
 # What an application may be asked to do: HTTP (RFC 9110 and 5789), WebDAV (RFC 4918, 3253 and 5323). TRACE would show
 # a page's script the cookies it may not read, and CONNECT is for proxies.
 METHODS = frozenset(
-    "GET HEAD POST PUT PATCH DELETE OPTIONS COPY LOCK MKCOL MOVE PROPFIND PROPPATCH REPORT SEARCH UNLOCK".split()
+    [
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "COPY",
+        "LOCK",
+        "MKCOL",
+        "MOVE",
+        "PROPFIND",
+        "PROPPATCH",
+        "REPORT",
+        "SEARCH",
+        "UNLOCK",
+    ]
 )
 
 # A Host header without its port: a name, an IPv4 address or an IPv6 one in brackets.
@@ -64,7 +81,7 @@ class Settings:
     health_path: str | None = "/healthz"
     applications: frozenset[str] | None = None
     administration: str | None = None
-    # The names of the site as `host_name` gives them, the canonical one first; without any, visitors may use every name.
+    # The names of the site as `host_name` gives them, the canonical one first; none if visitors may use every name.
     names: tuple[str, ...] = ()
     # The ports that visitors see, by those of the server, where something in between forwards others.
     ports: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from typing import Any
 TEXTS = ("layer", "code", "output", "traceback")
 # web2py writes them as HTML tables.
 DOCUMENTS = ("request", "response", "session")
-TAGS = frozenset("b br div i pre span table tbody td th thead tr".split())
+TAGS = frozenset(["b", "br", "div", "i", "pre", "span", "table", "tbody", "td", "th", "thead", "tr"])
 # A pickle of a few bytes can stand for more values than there is memory.
 MOST_VALUES = 20_000
 DEEPEST = 20
@@ -68,7 +68,7 @@ def text(value: Any) -> str:
 
 
 class Plain:
-    """Makes text, numbers, lists and dicts with text for names out of any value, and stops where it becomes too many."""
+    """Makes text, numbers, lists and dicts of any value, and stops where it becomes too many."""
 
     def __init__(self) -> None:
         self.left = MOST_VALUES
@@ -96,7 +96,12 @@ class Plain:
         shown = {name: text(given.get(name, "")) for name in ("file", "func", "call")}
         number = number if type(number) is int else 0
         # The page marks this line among those.
-        return {**shown, "lnum": number, "lines": lines if number in lines else {}, "dump": self.named(given.get("dump"))}
+        return {
+            **shown,
+            "lnum": number,
+            "lines": lines if number in lines else {},
+            "dump": self.named(given.get("dump")),
+        }
 
 
 def shown(ticket: Any) -> dict[str, Any]:
