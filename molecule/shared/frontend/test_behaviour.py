@@ -153,7 +153,7 @@ def test_the_administrator_logs_in_over_https_only_with_the_right_password(site)
     assert accepted.status == 303 and accepted["Location"].endswith("/admin/default/site")
     assert site.cookies["https"]["session_id_admin"] != before["session_id_admin"]
     fixed = site.fresh()
-    fixed.cookies["https"] = before
+    fixed.cookies["https"] = dict(before)
     assert fixed.ask("/admin/default/site", "https").status == 303, "the id of before the login is worth nothing"
     assert before["session_id_admin"] not in site.run("find /var/lib/web2py/data/admin/sessions/ -type f")
     overview = site.ask("/admin/default/site", "https")
