@@ -69,6 +69,15 @@ def test_five_tries_and_then_none_for_an_hour_after_the_last(attempts: Attempts,
     assert not refused(attempts, "192.0.2.1")
 
 
+def test_a_lock_out_is_logged_once(attempts: Attempts, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(7):
+        refused(attempts, "192.0.2.1")
+    succeed(attempts, "192.0.2.2")
+    assert [record.getMessage() for record in caplog.records] == [
+        "192.0.2.1 is locked out of the administration after 5 wrong passwords"
+    ]
+
+
 def test_a_success_forgets_what_was_wrong_before(attempts: Attempts) -> None:
     for _ in range(4):
         fail(attempts, "192.0.2.1")

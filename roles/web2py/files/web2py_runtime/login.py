@@ -137,6 +137,8 @@ class Attempts:
                 self._write(state)
 
             yield forget
+            if state.failed.get(client, (0, 0))[0] == LIMIT:
+                logger.warning("%s is locked out of the administration after %d wrong passwords", client, LIMIT)
 
     def failures(self, client: str) -> int:
         return self._state(int(time.time())).failed.get(counted_as(client), (0, 0))[0]
