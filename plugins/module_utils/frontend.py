@@ -59,15 +59,17 @@ def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
     """Translate the site's declaration (role web2py's variables without their prefix) for the front-end roles."""
     names = [url_host(str(name)) for name in declaration["server_names"]]
     applications = frontend_applications(declaration["applications"])
-    https_port = int(declaration["https_port"])
-    https_suffix = "" if https_port == 443 else f":{https_port}"
+    ports = {scheme: int(declaration[f"{scheme}_port"]) for scheme in ("http", "https")}
+    public_ports = {scheme: int(declaration[f"public_{scheme}_port"]) for scheme in ports}
+    https_suffix = "" if public_ports["https"] == 443 else f":{public_ports['https']}"
     administration = "https" if declaration["administration"] == "https" else "off"
     return {
         "names": names,
         "canonical": names[0],
         "applications": applications,
-        "http_port": int(declaration["http_port"]),
-        "https_port": https_port,
+        "http_port": ports["http"],
+        "https_port": ports["https"],
+        "public_ports": {str(port): public_ports[scheme] for scheme, port in ports.items()},
         "https_suffix": https_suffix,
         "certificate_file": declaration["certificate_file"],
         "certificate_key_file": declaration["certificate_key_file"],

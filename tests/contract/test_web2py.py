@@ -39,6 +39,18 @@ print(b"".join(make_application(sys.argv[1])(environ, lambda *answer: None)).dec
 """
 
 
+PASSWORD_CALL = """
+import gluon.main
+from pydal.validators import CRYPT, LazyCrypt
+
+stored = str(CRYPT()("right")[0])
+compared = []
+compare = LazyCrypt.__eq__
+LazyCrypt.__eq__ = lambda self, other: compared.append(other) or compare(self, other)
+print(stored == CRYPT()("right")[0], stored == CRYPT()("wrong")[0], compared == [stored] * 2)
+"""
+
+
 class TicketUnpickler(pickle.Unpickler):
     """Loads a ticket without running anything that it may carry."""
 
@@ -242,6 +254,12 @@ def test_the_runtime_package_serves_it(site, tmp_path):
     assert called.returncode == 0, called.stderr
     assert called.stdout.splitlines()[-1] == "index of the contract"
     assert (application / "errors").is_dir()
+
+
+def test_a_password_is_compared_with_its_hash_in_one_place(site):
+    """Where the runtime package counts those of the administration."""
+    called = run(site, "-c", PASSWORD_CALL)
+    assert called.stdout.splitlines()[-1:] == ["True False True"], called.stderr
 
 
 def test_the_shell_runs_a_script_with_models_and_arguments(site, tmp_path):

@@ -9,7 +9,8 @@ import unittest
 from collections.abc import Callable
 from typing import Any
 
-from deployment import Browser, Deployment, workspace
+from deployment import PASSWORD, Browser, Deployment, workspace
+from test_tickets import read, runs
 
 ROUTES = 'default_application = "probe"\nroutes_onerror = (("*/400", "/probe/default/error_page"),)\n'
 
@@ -37,6 +38,15 @@ def ticket_loading(site: Deployment) -> bool:
 
 def ticket_snapshots(site: Deployment) -> bool:
     return failing_ticket(site)["frames"] > 0
+
+
+def ticket_markup(site: Deployment) -> list[str]:
+    """What a browser would run of a visitor's text."""
+    page = Browser(site).post("/probe/default/fail_with", {"text": "<script>mark()</script>"}).text
+    ticket = re.search(r"/admin/default/ticket/probe/([\w.-]+)", page)[1]
+    administrator = Browser(site, "admin_https")
+    administrator.post("/admin/default/index", {"password": PASSWORD})
+    return runs(read(administrator.get(f"/admin/default/ticket/probe/{ticket}")))
 
 
 def tickets_db(site: Deployment) -> tuple[int, list[bool], int]:
@@ -79,6 +89,7 @@ CASES: tuple[tuple[Callable[[Deployment], Any], Any, tuple[Any, ...]], ...] = (
     ),
     (ticket_loading, True, (False,)),
     (ticket_snapshots, True, (False,)),
+    (ticket_markup, [], (["mark()"] * 2,)),
     (tickets_db, (500, [True], 1), ((500, [], 0),)),
     (cookie_sessions, ["1", "2", "3"], (["1", "<ht", "<ht"],)),
     (cookie_session_attributes, ["HttpOnly", "SameSite=Lax"], ([],)),

@@ -13,6 +13,8 @@ DECLARATION = {
     "applications": [{"name": "shop"}, {"name": "my_wiki2"}, {"name": "tools", "exposed": False}],
     "http_port": 80,
     "https_port": 443,
+    "public_http_port": 80,
+    "public_https_port": 443,
     "certificate_file": "/etc/cert.pem",
     "certificate_key_file": "/etc/key.pem",
     "redirect_to_https": False,
@@ -54,7 +56,7 @@ def answers(declared: dict, path: str) -> tuple:
 def test_administration_is_off_refused_or_redirected(path: str) -> None:
     assert answers(site(), path) == ((404, None), (404, None))
     assert answers(site(administration="https"), path) == ((403, None), None)
-    redirected = site(administration="https", administration_over_http="redirect", https_port=8443)
+    redirected = site(administration="https", administration_over_http="redirect", public_https_port=8443)
     assert answers(redirected, path) == ((302, f"https://www.example.org:8443{path}"), None)
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import html
 import re
 import ssl
 import subprocess
+import uuid
 
 import pytest
 from browser import ADMINISTRATION, FORGED, HOSTILE, NAME, PROBE, SECRETS, address_of, load, wait_for
@@ -68,9 +70,14 @@ def test_a_client_cannot_choose_scheme_address_or_port(site):
         assert (seen["is_https"], seen["is_local"], seen["client"]) == (False, False, true), headers
         assert (seen["port"], seen["url"]) == ("80", f"http://{NAME}{PROBE}/index"), headers
         assert site.ask("/admin", headers=headers).status == 403, headers
-    for host in (f"{NAME}:8001", f"{NAME}:443"):
-        assert site.ask(f"{PROBE}/request_info", host=host).json()["port"] == "80"
-    assert site.ask(f"{PROBE}/request_info", "https", host=f"{NAME}:8001").json()["port"] == "443"
+    for scheme, port in (("http", "80"), ("https", "443")):
+        for host in (f"{NAME}:8001", f"{NAME}:443", f"{NAME}:80", f"{NAME}:"):
+            answer = site.ask(f"{PROBE}/request_info", scheme, host=host)
+            # An empty port is refused by some.
+            assert answer.status == 200 or host.endswith(":")
+            if answer.status == 200:
+                assert answer.json()["port"] == port
+                assert answer.json()["url"] == f"{scheme}://{NAME}{PROBE}/index", host
     # A proxy removes what is listed here, and may remove what it has just set.
     for names in (
         "X-Forwarded-Proto",
@@ -94,16 +101,32 @@ def test_a_second_name_is_answered(site):
     assert site.ask("/welcome", host=f"www.{NAME}").is_web2py_page()
 
 
-@pytest.mark.parametrize("name", [f"{NAME}:80", f"{NAME}:8001", NAME.upper(), f"{NAME}.", f"{NAME}.:443"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{NAME}:80",
+        f"{NAME}:8001",
+        NAME.upper(),
+        f"{NAME.upper()}:8443",
+        f"www.{NAME}:8443",
+        f"{NAME}.",
+        f"{NAME}.:443",
+        f"user@{NAME}",
+        f"user:word@{NAME}:8443",
+        f"{NAME}:8443:1",
+        f"{NAME}, unknown.example",
+        "[::1]:8443",
+        "[2001:db8::1]",
+    ],
+)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_another_spelling_of_the_name_is_the_same_site_or_refused(site, scheme, name):
     answer = site.ask(f"{PROBE}/request_info", scheme, host=name)
-    if "." in name[-1:] or ".:" in name:
-        assert answer.status in (200, 400, 404, 421)
-    else:
-        assert answer.status == 200
+    ours = re.fullmatch(rf"(www\.)?{re.escape(NAME)}(:[0-9]+)?", name.lower())
+    assert answer.status == 200 if ours else answer.status in (200, 400, 404, 421)
     if answer.status == 200:
         seen = answer.json()
+        assert seen["url"] == f"{scheme}://{'www.' if name.startswith('www.') else ''}{NAME}{PROBE}/index"
         assert (seen["port"], seen["is_https"]) == (("443", True) if scheme == "https" else ("80", False))
         assert seen["is_local"] is False
     assert site.ask("/admin", host=name).status in (400, 403, 404, 421)
@@ -125,8 +148,14 @@ def test_the_administrator_logs_in_over_https_only_with_the_right_password(site)
         refused = site.post("/admin/default/index", {"password": wrong}, "https", host=f"{NAME}:8001")
         assert refused.status == 200 and b"invalid password" in refused.body
         assert site.ask("/admin/default/site", "https").status == 303
+    before = dict(site.cookies["https"])
     accepted = site.post("/admin/default/index", {"password": PASSWORD}, "https")
     assert accepted.status == 303 and accepted["Location"].endswith("/admin/default/site")
+    assert site.cookies["https"]["session_id_admin"] != before["session_id_admin"]
+    fixed = site.fresh()
+    fixed.cookies["https"] = dict(before)
+    assert fixed.ask("/admin/default/site", "https").status == 303, "the id of before the login is worth nothing"
+    assert before["session_id_admin"] not in site.run("find /var/lib/web2py/data/admin/sessions/ -type f")
     overview = site.ask("/admin/default/site", "https")
     assert overview.status == 200 and b"probe_2" in overview.body
     design = site.ask("/admin/default/design/probe_2", "https")
@@ -135,6 +164,18 @@ def test_the_administrator_logs_in_over_https_only_with_the_right_password(site)
         assert "secure" in cookie.lower() and "httponly" in cookie.lower()
     assert site.ask("/welcome/appadmin/index", "https").status == 200, "appadmin follows admin's login"
     assert site.ask("/welcome/appadmin/index").status == 403
+    site.ask("/admin/default/logout", "https")
+    for path in ("/admin/default/site", "/welcome/appadmin/index"):
+        assert site.ask(path, "https").status == 303, "the same cookie after the logout"
+
+
+def test_the_administrator_has_no_second_entrance(site):
+    call = b'{"method": "login", "params": [], "id": 1, "version": "1.1"}'
+    for password in ("wrong horse", PASSWORD):
+        header = {"Authorization": "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()}
+        for service in ("jsonrpc", "xmlrpc", "run/login", "json/list_apps"):
+            answer = site.ask(f"/admin/webservices/call/{service}", "https", "POST", call, header)
+            assert answer.status == 404 and b"result" not in answer.body
 
 
 def test_a_ticket_is_written_and_shown_to_the_administrator(site):
@@ -219,7 +260,29 @@ def test_security_headers(site):
         assert answer["X-Content-Type-Options"] == "nosniff", path
         assert answer["X-Frame-Options"] == "SAMEORIGIN", path
         assert answer["Referrer-Policy"] == "strict-origin-when-cross-origin", path
-    assert site.ask("/", method="TRACE").status == 405
+
+
+def test_methods_that_are_for_proxies_and_unknown_ones_are_refused(site):
+    """As a proxy's client sends CONNECT, and with a path, which reaches an application where nobody refuses it."""
+    key = uuid.uuid4().hex
+    for scheme, port in (("http", 80), ("https", 443)):
+        for method in ("CONNECT", "TRACE", "TRACK", "connect", "ANYTHING", "PRI"):
+            for target in (
+                f"{NAME}:{port}",
+                "127.0.0.1:22",
+                f"{PROBE}/count/{key}",
+                f"{scheme}://{NAME}{PROBE}/count/{key}",
+                "/",
+            ):
+                request = f"{method} {target} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n"
+                answer = site.send(request.encode(), scheme, seconds=2)
+                status = answer[9:12]
+                assert answer.startswith(b"HTTP/1.") and status in (b"400", b"404", b"405", b"501"), (
+                    request,
+                    answer[:60],
+                )
+                assert target != "/" or method not in ("CONNECT", "TRACE") or status == b"405", (request, answer[:60])
+        assert site.ask(f"{PROBE}/counted/{key}", scheme).body == b"0"
 
 
 class TestTransportLayerSecurity:

@@ -34,6 +34,8 @@ def deployed():
             "apache_wsgi_maximum_requests": 40,
             "lighttpd_fcgi_maximum_requests": 20,
             "web2py_redirect_to_https": True,
+            # As if a router passed that port on.
+            "web2py_public_https_port": 9443,
             "web2py_hsts_max_age": 300,
             "web2py_health_path": "/alive.txt",
             "web2py_headers": {"X-Frame-Options": "DENY", "NEL": QUOTED},
@@ -51,7 +53,7 @@ def deployed():
 def test_everything_over_http_is_redirected_but_the_health(site):
     for path in ("/welcome", "/welcome/static/css/bootstrap.min.css", "/nothing?x=1", "/healthz"):
         answer = site.ask(path)
-        assert (answer.status, answer["Location"]) == (301, f"https://{NAME}{path}")
+        assert (answer.status, answer["Location"]) == (301, f"https://{NAME}:9443{path}")
     for scheme in ("http", "https"):
         assert (site.ask("/alive.txt", scheme).status, site.ask("/alive.txt", scheme).body) == (200, b"ok\n")
     assert site.ask("/healthz", "https").status != 200
@@ -76,6 +78,9 @@ def test_a_balancer_is_believed_about_its_visitors(site):
         answer = site.ask(
             f"{PROBE}/request_info", "https", headers={name.replace("_", "-"): value for name, value in headers.items()}
         ).json()
+        if answer["is_https"]:
+            port = "9443" if answer["port"] == "443" else answer["port"]
+            assert answer["url"] == f"https://{NAME}:{port}{PROBE}/index"
         return answer["client"], answer["is_https"], answer["port"], answer["is_local"]
 
     # What stands before the balancer's own entry was written by the visitor.

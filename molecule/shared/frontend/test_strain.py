@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import socket
+import statistics
 import threading
 import time
 import uuid
@@ -249,8 +250,11 @@ def test_silent_tls_clients_do_not_block_others_for_long(site):
     wait_for(lambda: len(site.workers(web2py=False)) <= max(before, 6), 60, "the web server is as it was")
 
 
+ATTEMPTS = "/var/lib/web2py/data/admin/private/login_attempts.json"
+
+
 def test_wrong_logins_do_not_block_others(site):
-    """web2py lets each of them wait for seconds in the thread of its request."""
+    """web2py lets each of them wait for seconds in the thread of its request, and counts no parallel ones."""
     wrong, times = {"password": "wrong horse"}, []
     try:
         with concurrent.futures.ThreadPoolExecutor(36) as pool:
@@ -260,11 +264,56 @@ def test_wrong_logins_do_not_block_others(site):
                 assert site.fresh().ask(f"{PROBE}/echo/1").body == b"echo of 1"
                 times.append(time.monotonic() - started)
         statuses = [login.result().status for login in logins]
-        assert set(statuses) <= {200, 503} and 200 in statuses, statuses
+        assert set(statuses) <= {200, 429, 503} and 1 <= statuses.count(200) <= 5, statuses
         # Three dozen handshakes take their time, too.
         assert max(times) < 10, times
     finally:
-        site.run("find /opt/web2py /var/lib/web2py/data -name hosts.deny -delete")
+        site.run(f"rm {ATTEMPTS}")
+
+
+def test_a_client_that_is_locked_out_slows_nobody_down(site, capsys):
+    """Its requests come all at once, again and again while a visitor reads pages."""
+
+    def page() -> float:
+        started = time.monotonic()
+        assert site.fresh().ask("/welcome").is_web2py_page()
+        return time.monotonic() - started
+
+    try:
+        for _ in range(5):
+            site.fresh().post("/admin/default/index", {"password": "wrong horse"}, "https")
+        refused = site.fresh().post("/admin/default/index", {"password": "right horse 443"}, "https")
+        assert refused.status == 429 and 0 < int(refused["Retry-After"]) <= 3600
+        for _ in range(20):
+            page()
+        alone = statistics.median(page() for _ in range(40))
+        found = {}
+        for number in (16, 64, 256):
+            times = []
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(contextlib.closing(site.connect("https"))) for _ in range(number)]
+                for _ in range(4):
+                    for client in clients:
+                        client.request("GET", "/admin/default/index", headers={"Host": NAME})
+                    times += [page() for _ in range(20)]
+                    answers = [client.getresponse() for client in clients]
+                    assert {answer.status for answer in answers} == {429}
+                    for answer in answers:
+                        answer.read()
+            found[number] = statistics.median(times), max(times)
+        with capsys.disabled():
+            print(
+                f"\n{site.machine}: a page takes {alone * 1000:.1f} ms, beside requests of a locked-out client", end=""
+            )
+            for number, (median, longest) in found.items():
+                print(f", {number}: {median * 1000:.1f} (at most {longest * 1000:.0f})", end="")
+            print()
+        assert all(median < 2 * alone for median, _ in found.values()), (alone, found)
+        # Without the lock-out, the same client is let in again: as an administrator ends it.
+        site.run(f"runuser -u web2py -- rm {ATTEMPTS}")
+        assert site.fresh().post("/admin/default/index", {"password": "right horse 443"}, "https").status == 303
+    finally:
+        site.run(f"rm -f {ATTEMPTS}")
 
 
 @both_schemes

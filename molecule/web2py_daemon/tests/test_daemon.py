@@ -78,6 +78,32 @@ def test_tls_is_served_in_present_versions_and_seen_by_web2py(site):
     assert site.run("stat -c %a:%U /run/web2py-instance-tls/key.pem").strip() == "400:web2py"
 
 
+@pytest.mark.parametrize(("scheme", "port"), [("http", PUBLIC), ("https", TLS)])
+def test_absolute_urls_have_the_name_and_the_port_of_the_instance(site, scheme, port):
+    for host in (
+        NAME,
+        f"{NAME.upper()}.:9999",
+        "unknown.example",
+        "localhost:8001",
+        f"user@{NAME}:1",
+        "[::1]:8001",
+        "[2001:db8::1]",
+        "",
+        None,
+    ):
+        answer = site.ask(f"{PROBE}/request_info", scheme, port=port, host=host)
+        assert answer.status == 200 or not host
+        if answer.status == 200:
+            assert answer.json()["url"] == f"{scheme}://{NAME}:{port}{PROBE}/index", host
+
+
+def test_methods_that_are_for_proxies_are_refused(site):
+    for method in ("CONNECT", "TRACE", "ANYTHING"):
+        for path in ("/healthz", f"{PROBE}/visits", f"{NAME}:{PUBLIC}"):
+            answer = site.ask(path, port=PUBLIC, method=method)
+            assert answer.status in (400, 405), (method, path)
+
+
 def test_an_application_that_is_not_exposed_is_not_served(site):
     assert site.ask("/examples/default/index", port=PUBLIC).status == 404
     assert site.ask("/examples/static/css/examples.css", port=PUBLIC).status == 404
@@ -168,6 +194,20 @@ class TestTunnel:
         shown = tunnel.ask(f"/admin/default/ticket/probe_2/{ticket}", host=self.host)
         assert shown.status == 200 and b"on purpose" in shown.body
         assert tunnel.ask("/welcome/appadmin/index", host=self.host).status == 200
+
+    def test_a_lock_out_is_the_instance_s_own_and_ends_as_documented(self, site, tunnel):
+        for _ in range(5):
+            assert self.log_in(tunnel, "wrong horse").status == 200
+        for answer in (self.log_in(tunnel), tunnel.ask("/admin/default/index", host=self.host)):
+            assert answer.status == 429 and 3500 < int(answer["Retry-After"]) <= 3600
+        assert site.ask("/welcome/default/index", port=PUBLIC).status == 200
+        site.run("runuser -u web2py -- rm /var/lib/web2py/instances/admin/data/admin/private/login_attempts.json")
+        assert self.log_in(tunnel).status == 303
+
+    def test_absolute_urls_keep_the_port_of_the_tunnel(self, tunnel):
+        for host in ("localhost:9001", "127.0.0.1:9002", "[::1]:9003"):
+            seen = tunnel.ask(f"{PROBE}/request_info", host=host).json()
+            assert seen["url"] == f"http://{host}{PROBE}/index"
 
     def test_its_cookie_opens_nothing_in_public(self, site, tunnel):
         assert self.log_in(tunnel).status == 303

@@ -96,8 +96,8 @@ def build_environment(request, response, session):
     }
 
 
-def run_models(request, environment):
-    folder = os.path.join(request.folder, "models")
+def run_models_in(environment):
+    folder = os.path.join(environment["request"].folder, "models")
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         if name.endswith(".py"):
             run_file(os.path.join(folder, name), environment)
@@ -110,7 +110,7 @@ def run_file(path, environment, call=""):
 
 def run_action(request, response, session):
     environment = build_environment(request, response, session)
-    run_models(request, environment)
+    run_models_in(environment)
     path = os.path.join(request.folder, "controllers", f"{request.controller}.py")
     if not os.path.isfile(path):
         raise HTTP(404, NOT_FOUND.format("controller"))

@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from gluon.globals import Request, Response, Session
-from gluon.main import HttpServer, build_environment, run_models
+from gluon.main import HttpServer, build_environment, run_models_in
 from gluon.settings import global_settings
 from gluon.version import VERSION
 
@@ -44,7 +44,7 @@ def run_script(options):
     request.folder = os.path.join(global_settings.applications_parent, "applications", options.shell, "")
     environment = build_environment(request, Response(), Session())
     if options.import_models:
-        run_models(request, environment)
+        run_models_in(environment)
     sys.argv = [options.run, *options.args]
     with open(options.run) as file:
         code = compile(file.read(), options.run, "exec")

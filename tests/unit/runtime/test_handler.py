@@ -226,7 +226,7 @@ def ask(settings: Settings, **environ: str) -> tuple[str, bytes, list[dict[str, 
         start_response("200 OK", [])
         return [b"web2py"]
 
-    application = handler.guard(web2py, settings, __file__)
+    application = handler.guard(web2py, settings)
     body = b"".join(application(environ, lambda status, headers: statuses.append(status)))
     return statuses[0], body, reached
 
@@ -274,7 +274,7 @@ def test_administration_from_this_host_needs_a_peer_that_forwards_nothing(
     decisions: list[int | None] = []
 
     def web2py(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        decisions.append(policy._access.get().refusal("admin", "default", "index"))
+        decisions.append(policy.current().refusal("admin", "default", "index"))
         start_response("200 OK", [])
         return []
 
@@ -286,37 +286,116 @@ def test_administration_from_this_host_needs_a_peer_that_forwards_nothing(
         "wsgi.url_scheme": "http",
         **header,
     }
-    handler.guard(web2py, settings, __file__)(environ, lambda *_: None)
+    handler.guard(web2py, settings)(environ, lambda *_: None)
     assert decisions == [None if allowed else 403]
 
 
+@pytest.mark.parametrize("method", sorted(handler.METHODS))
+def test_methods_of_http_and_webdav_reach_web2py(method: str) -> None:
+    assert ask(Settings(), PATH_INFO="/", REQUEST_METHOD=method)[2]
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "TRACK", "connect", "get", "Get", "", "GET ", "PRI", "X"])
+def test_other_methods_are_refused(method: str) -> None:
+    for path in ("/", "/healthz", "/admin"):
+        assert ask(Settings(), PATH_INFO=path, REQUEST_METHOD=method)[::2] == ("405 Method Not Allowed", [])
+
+
+# The names and ports in absolute URLs
+
+NAMES = ["www.example.org", "Shop.example.org", "192.0.2.10", "[2001:DB8:0::1]"]
+# Spellings of names, and what they are on a server that has these names, and on one that has none.
+HOSTS = {
+    "www.example.org": ("www.example.org", "www.example.org"),
+    "WWW.Example.ORG": ("www.example.org", "www.example.org"),
+    "www.example.org.": ("www.example.org", "www.example.org"),
+    "www.example.org.:8443": ("www.example.org", "www.example.org"),
+    "www.example.org:8443": ("www.example.org", "www.example.org"),
+    "www.example.org:": ("www.example.org", "www.example.org"),
+    " shop.example.org:80 ": ("shop.example.org", "shop.example.org"),
+    "192.0.2.10:8443": ("192.0.2.10", "192.0.2.10"),
+    "[2001:db8::1]": ("[2001:db8::1]", "[2001:db8::1]"),
+    "[2001:DB8:0:0::0001]:8443": ("[2001:db8::1]", "[2001:db8::1]"),
+    "evil.example": ("www.example.org", "evil.example"),
+    "www.example.org.evil.example": ("www.example.org", "www.example.org.evil.example"),
+    "localhost:8443": ("www.example.org", "localhost"),
+    # Malformed, or no name at all.
+    "": ("www.example.org", "server"),
+    "user@www.example.org": ("www.example.org", "server"),
+    "user:secret@www.example.org:8443": ("www.example.org", "server"),
+    "www.example.org:8443:1": ("www.example.org", "server"),
+    "www.example.org:a": ("www.example.org", "server"),
+    "www.example.org/x": ("www.example.org", "server"),
+    "www.example.org#": ("www.example.org", "server"),
+    "www.example.org, evil.example": ("www.example.org", "server"),
+    "www..example.org": ("www.example.org", "server"),
+    ".": ("www.example.org", "server"),
+    "[2001:db8::1": ("www.example.org", "server"),
+    "[::g]": ("www.example.org", "server"),
+    "2001:db8::1": ("www.example.org", "server"),
+    "w\u0131w.example.org": ("www.example.org", "server"),
+}
+
+
+def seen_host(settings: dict[str, Any], **environ: str) -> str:
+    environ = {"PATH_INFO": "/", "REMOTE_ADDR": "203.0.113.7", "wsgi.url_scheme": "http"} | environ
+    (reached,) = ask(parse_settings(settings, "test"), **environ)[2]
+    return reached["HTTP_HOST"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("https", "443"), ("http", "8080"), ("https", "80")])
+def test_a_request_chooses_no_port_and_only_a_name_of_the_site(host: str, scheme: str, port: str) -> None:
+    suffix = "" if (scheme, port) in (("http", "80"), ("https", "443")) else f":{port}"
+    environ = {"HTTP_HOST": host, "wsgi.url_scheme": scheme, "SERVER_PORT": port, "SERVER_NAME": "server"}
+    named, unnamed = HOSTS[host]
+    assert seen_host({"names": NAMES}, **environ) == named + suffix
+    assert seen_host({}, **environ) == unnamed + suffix
+
+
+def test_a_request_without_a_host_gets_the_first_name() -> None:
+    assert seen_host({"names": NAMES}, SERVER_PORT="8080") == "www.example.org:8080"
+    assert seen_host({}) == "localhost"
+
+
+def test_visitors_see_the_port_that_is_forwarded() -> None:
+    settings = {"names": NAMES, "ports": {"80": 8080, "443": "8443"}}
+    for scheme, port, seen in (("http", "80", ":8080"), ("https", "443", ":8443"), ("http", "81", ":81")):
+        environ = {"wsgi.url_scheme": scheme, "SERVER_PORT": port, "HTTP_HOST": "www.example.org:1"}
+        assert seen_host(settings, **environ) == f"www.example.org{seen}"
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", ""])
 @pytest.mark.parametrize(
-    ("method", "path", "one_at_a_time"),
+    ("headers", "seen"),
     [
-        ("POST", "/admin/default/index", True),
-        ("POST", "/admin", True),
-        ("POST", "/admin/default/index.html/", True),
-        ("GET", "/admin/default/index", False),
-        ("POST", "/admin/default/site", False),
-        ("POST", "/shop/default/index", False),
+        ({"PROTO": "https", "PORT": "443"}, ""),
+        ({"PROTO": "https", "PORT": "8443"}, ":8443"),
+        ({"PROTO": "https", "PORT": "8443, 443"}, ""),
+        ({"PROTO": "https"}, ""),
+        ({"PROTO": "http"}, ""),
+        ({"FOR": "203.0.113.7"}, ""),
+        ({"PROTO": "http", "PORT": "8080"}, ":8080"),
+        ({"PROTO": "https", "PORT": "0"}, ""),
+        ({"PROTO": "https", "PORT": "443@evil"}, ""),
     ],
 )
-def test_logins_of_the_administration_wait_for_nobody_in_a_thread(method: str, path: str, one_at_a_time: bool) -> None:
-    statuses: list[str] = []
+def test_a_trusted_proxy_states_the_port(peer: str, headers: dict[str, str], seen: str) -> None:
+    environ = {f"HTTP_X_FORWARDED_{name}": value for name, value in headers.items()}
+    settings = {"names": NAMES, "trusted_proxies": ["127.0.0.1", "unix"]}
+    environ |= {"REMOTE_ADDR": peer, "SERVER_PORT": "8000", "HTTP_HOST": "www.example.org:1"}
+    assert seen_host(settings, **environ) == f"www.example.org{seen}"
+    # Who is not trusted states nothing.
+    environ |= {"REMOTE_ADDR": "203.0.113.7"}
+    assert seen_host(settings, **environ) == "www.example.org:8000"
 
-    def web2py(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        # While this one is checked, the next comes.
-        if not environ.get("second"):
-            list(application({**environ, "second": True}, lambda status, _headers: statuses.append(status)))
-        start_response("200 OK", [])
-        return [b""]
 
-    application = handler.guard(web2py, Settings(), __file__)
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http"}
-    for _ in range(2):
-        list(application(dict(environ), lambda status, _headers: statuses.append(status)))
-    second = "503 Service Unavailable" if one_at_a_time else "200 OK"
-    assert statuses == [second, "200 OK"] * 2
+@pytest.mark.parametrize("host", ["localhost:9001", "127.0.0.1:9001", "[::1]:9001", "localhost"])
+def test_a_browser_at_the_end_of_a_tunnel_keeps_its_port(host: str) -> None:
+    environ = {"REMOTE_ADDR": "127.0.0.1", "SERVER_PORT": "8001"}
+    assert seen_host({"names": NAMES}, HTTP_HOST=host, **environ) == host
+    assert seen_host({"names": NAMES}, HTTP_HOST=host, HTTP_VIA="1.1 proxy", **environ) == "www.example.org:8001"
+    assert seen_host({"names": NAMES}, HTTP_HOST=host, HTTP_FORWARDED="for=::1", **environ) == "www.example.org:8001"
 
 
 # Settings
@@ -351,6 +430,10 @@ def test_a_settings_file(tmp_path: Path) -> None:
         ({"trusted_proxies": ["proxy.example"]}, "an entry of trusted_proxies", "'proxy.example'"),
         ({"trusted_proxies": ["10.0.0.1/24"]}, "an entry of trusted_proxies", "'10.0.0.1/24'"),
         ({"trusted_proxies": [1]}, "an entry of trusted_proxies", "1"),
+        ({"names": "www.example.org"}, "names", "'www.example.org'"),
+        ({"names": ["www.example.org:x"]}, "names", "['www.example.org:x']"),
+        ({"ports": {"80": 0}}, "ports", "{'80': 0}"),
+        ({"ports": [80]}, "ports", "[80]"),
         ({"applications": "welcome"}, "applications", "'welcome'"),
         ({"applications": [1]}, "applications", "[1]"),
         ({"administration": "on"}, "administration", "'on'"),

@@ -19,6 +19,8 @@ from http.cookies import SimpleCookie
 from types import GeneratorType, ModuleType
 from typing import Any
 
+from web2py_runtime import ticket_view
+
 logger = logging.getLogger("web2py.runtime")
 
 
@@ -110,6 +112,26 @@ def ticket_snapshots() -> bool:
     cgitb.scanvars = scanvars  # type: ignore[attr-defined]
     cgitb.__UNDEF__ = object()  # type: ignore[attr-defined]
     sys.modules["cgitb"] = cgitb
+    return True
+
+
+def ticket_markup() -> bool:
+    """All: admin's page of a ticket runs script that a visitor, or the application, has brought into the ticket."""
+    from gluon import restricted
+
+    class Written(restricted.TicketStorage):
+        def _error_file(self, *_args: object) -> io.BytesIO:
+            return io.BytesIO(pickle.dumps({"layer": "", "snapshot": {"request": "<script>"}}))
+
+    if "<script" not in Written().load(None, None, None)["snapshot"]["request"]:
+        return False
+
+    load = restricted.TicketStorage.load
+
+    def load_shown(self: Any, request: Any, app: str, ticket_id: str) -> dict[str, Any]:
+        return ticket_view.shown(load(self, request, app, ticket_id))
+
+    restricted.TicketStorage.load = load_shown
     return True
 
 
@@ -317,6 +339,7 @@ FIXES = (
     xml_unpickle,
     ticket_loading,
     ticket_snapshots,
+    ticket_markup,
     tickets_db,
     cookie_sessions,
     cookie_session_attributes,

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import ipaddress
 import json
 import locale
@@ -12,11 +10,12 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from web2py_runtime import compat, policy
+from web2py_runtime import compat, login, policy
+from web2py_runtime.policy import UNKNOWN_CLIENT
 
 Environ = dict[str, Any]
 WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -29,10 +28,32 @@ logger = logging.getLogger("web2py.runtime")
 # web2py unquotes the path a second time and takes a backslash for a slash: with neither in it, there is one reading.
 AMBIGUOUS_PATH = re.compile(r"[%\\\x00-\x1f\x7f]|/\.\.(?:/|\Z)")
 
-# A client that no proxy named. web2py would take a missing address for 127.0.0.1, and trust it.
-UNKNOWN_CLIENT = "0.0.0.0"  # noqa: S104 (nothing listens there)
+# What an application may be asked to do: HTTP (RFC 9110 and 5789), WebDAV (RFC 4918, 3253 and 5323). TRACE would show
+# a page's script the cookies it may not read, and CONNECT is for proxies.
+METHODS = frozenset(
+    [
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "COPY",
+        "LOCK",
+        "MKCOL",
+        "MOVE",
+        "PROPFIND",
+        "PROPPATCH",
+        "REPORT",
+        "SEARCH",
+        "UNLOCK",
+    ]
+)
 
-BUSY_LOGIN = b"Another login is being checked. Please try again in a moment.\n"
+# A Host header without its port: a name, an IPv4 address or an IPv6 one in brackets.
+HOST = re.compile(r"(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::[0-9]*)?|\[(?P<ipv6>[0-9a-f:.]+)\](?::[0-9]*)?")
+DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class SettingsError(ValueError):
@@ -60,6 +81,10 @@ class Settings:
     health_path: str | None = "/healthz"
     applications: frozenset[str] | None = None
     administration: str | None = None
+    # The names of the site as `host_name` gives them, the canonical one first; none if visitors may use every name.
+    names: tuple[str, ...] = ()
+    # The ports that visitors see, by those of the server, where something in between forwards others.
+    ports: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_settings(path: str) -> Settings:
@@ -113,7 +138,21 @@ def parse_settings(values: Any, source: str) -> Settings:
     if administration not in (None, *policy.ADMINISTRATION):
         allowed = f"{', '.join(policy.ADMINISTRATION)}, or null for what the front end says"
         raise reject("administration", administration, allowed)
-    return Settings(**{**values, "trusted_proxies": trusted, "applications": applications})
+    names = values.get("names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and host_name(name) for name in names):
+        raise reject("names", names, "a list of host names and IP addresses, IPv6 ones in brackets")
+    ports = values.get("ports", {})
+    if not isinstance(ports, dict) or not all(is_port(str(port)) for pair in ports.items() for port in pair):
+        raise reject("ports", ports, "an object whose names and values are ports")
+    return Settings(
+        **{
+            **values,
+            "trusted_proxies": trusted,
+            "applications": applications,
+            "names": tuple(map(host_name, names)),
+            "ports": {port: str(seen) for port, seen in ports.items()},
+        }
+    )
 
 
 def request_path(environ: Environ) -> str:
@@ -185,10 +224,35 @@ def is_port(text: str) -> bool:
     return re.fullmatch("[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
 
 
-def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> bool:
+def host_name(header: str) -> str | None:
+    """Return the name in a Host header, as one spelling of it, or None where it is malformed."""
+    found = HOST.fullmatch(header.strip().lower())
+    if not found:
+        return None
+    if found["name"]:
+        return found["name"]
+    address = parse_address(found["ipv6"])
+    return f"[{address}]" if address and address.version == 6 else None
+
+
+def own_host(environ: Environ, port: str, settings: Settings) -> str:
+    """Return what absolute URLs begin with: a name of the site, and the port at which it is visited.
+
+    The front ends answer no other name, but take any port for theirs. A daemon without one in front answers all names.
+    """
+    name = host_name(environ.get("HTTP_HOST", "")) or ""
+    if settings.names and name not in settings.names:
+        name = settings.names[0]
+    if not name:
+        name = host_name(environ.get("SERVER_NAME", "")) or "localhost"
+    port = settings.ports.get(port, port)
+    return name if port == DEFAULT_PORTS[environ["wsgi.url_scheme"]] else f"{name}:{port}"
+
+
+def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> tuple[bool, str]:
     """Settle client, scheme and port, then drop every forwarding header: web2py would believe a client's own.
 
-    Return whether any of them was there.
+    Return whether any of them was there, and the port to which the visitor came.
     """
     forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
     forwarded_proto = last_entry(environ.get("HTTP_X_FORWARDED_PROTO", "")).lower()
@@ -217,12 +281,16 @@ def resolve_forwarding(environ: Environ, trusted: TrustedProxies) -> bool:
         environ["HTTPS"] = "on"
 
     # web2py takes the administrator's password from parameters_<port>.py.
+    default_port = DEFAULT_PORTS[environ["wsgi.url_scheme"]]
     if believed and is_port(forwarded_port):
         environ["SERVER_PORT"] = forwarded_port
     elif peer is None:
         # A Unix socket has no port; gunicorn then makes one of what the client wrote into its Host header.
-        environ["SERVER_PORT"] = "443" if https else "80"
-    return bool(forwarding)
+        environ["SERVER_PORT"] = default_port
+    elif believed and forwarding:
+        # The port of this server is not the one that the proxy was asked at.
+        return bool(forwarding), default_port
+    return bool(forwarding), environ.get("SERVER_PORT") or default_port
 
 
 def load_web2py(settings: Settings) -> WSGIApplication:
@@ -248,6 +316,7 @@ def load_web2py(settings: Settings) -> WSGIApplication:
 
     fixes = compat.apply()
     policy.install()
+    login.install()
     logger.info(
         "web2py %s from %s, fixes applied: %s", global_settings.web2py_version, framework, ", ".join(fixes) or "none"
     )
@@ -257,70 +326,48 @@ def load_web2py(settings: Settings) -> WSGIApplication:
 def make_application(config_path: str = "/etc/web2py/runtime.json") -> WSGIApplication:
     """Load the settings and web2py; return the WSGI application to serve."""
     settings = load_settings(config_path)
-    return guard(load_web2py(settings), settings, config_path)
+    return guard(load_web2py(settings), settings)
 
 
-def is_login(method: str, path: str) -> bool:
-    """Tell whether the request may try a password of web2py's administration."""
-    return method == "POST" and re.fullmatch(r"/admin(/default(/index(\.\w+)?)?)?/*", path) is not None
-
-
-@contextlib.contextmanager
-def only_login(file: str) -> Iterator[bool]:
-    """Be the only login in all processes of this service, told by a lock on its settings file, or say that it is not.
-
-    web2py lets each wrong password wait for seconds in the thread of its request: many at once would stop the site.
-    """
-    with open(file, "rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def guard(wsgibase: WSGIApplication, settings: Settings, config_path: str) -> WSGIApplication:
+def guard(wsgibase: WSGIApplication, settings: Settings) -> WSGIApplication:
     """Put the checks of this module in front of web2py's own WSGI application."""
 
     def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("REQUEST_METHOD", "GET") not in METHODS:
+            return plain_answer(environ, start_response, "405 Method Not Allowed", b"405 Method Not Allowed\n")
         path = request_path(environ)
         if not usable_path(path):
             return plain_answer(environ, start_response, "400 Bad Request", b"400 Bad Request\n")
         if path == settings.health_path:
             return plain_answer(environ, start_response, "200 OK", b"ok\n")
         environ.update(SCRIPT_NAME="", PATH_INFO=path)
-        forwarded = resolve_forwarding(environ, settings.trusted_proxies)
+        forwarded, port = resolve_forwarding(environ, settings.trusted_proxies)
         client = parse_address(environ["REMOTE_ADDR"])
+        local = (
+            client is not None
+            and client.is_loopback
+            and not forwarded
+            and "HTTP_VIA" not in environ
+            and names_this_host(environ.get("HTTP_HOST", ""))
+        )
+        # A browser on this host may have come through a tunnel, from any port.
+        if not local:
+            environ["HTTP_HOST"] = own_host(environ, port, settings)
         access = policy.Access.of(
             environ,
             applications=settings.applications,
             administration=settings.administration,
-            local=client is not None
-            and client.is_loopback
-            and not forwarded
-            and "HTTP_VIA" not in environ
-            and names_this_host(environ.get("HTTP_HOST", "")),
+            local=local,
+            client=str(client or UNKNOWN_CLIENT),
         )
-        with contextlib.ExitStack() as stack:
-            if is_login(environ.get("REQUEST_METHOD", ""), path) and not stack.enter_context(only_login(config_path)):
-                headers = [("Retry-After", "5")]
-                return plain_answer(environ, start_response, "503 Service Unavailable", BUSY_LOGIN, headers)
-            stack.enter_context(policy.granted(access))
+        with policy.granted(access):
             return wsgibase(environ, start_response)
 
     return application
 
 
-def plain_answer(
-    environ: Environ,
-    start_response: Callable[..., Any],
-    status: str,
-    body: bytes,
-    more_headers: Iterable[tuple[str, str]] = (),
-) -> list[bytes]:
+def plain_answer(environ: Environ, start_response: Callable[..., Any], status: str, body: bytes) -> list[bytes]:
     headers = [
-        *more_headers,
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),

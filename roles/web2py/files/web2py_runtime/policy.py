@@ -22,15 +22,19 @@ APPLICATIONS_KEY = "WEB2PY_APPLICATIONS"
 # Who may administer: nobody, whoever comes encrypted, or also a client of this host that no proxy stands for.
 ADMINISTRATION = ("off", "https", "loopback")
 
+# A client that no proxy named. web2py would take a missing address for 127.0.0.1, and trust it.
+UNKNOWN_CLIENT = "0.0.0.0"  # noqa: S104 (nothing listens there)
+
 
 @dataclass(frozen=True)
 class Access:
-    """What the front end that took a request lets it reach."""
+    """What the front end that took a request lets it reach, and for whom."""
 
     administration: str = "off"
     encrypted: bool = False
     local: bool = False
     applications: frozenset[str] | None = None
+    client: str = UNKNOWN_CLIENT
 
     @classmethod
     def of(
@@ -39,6 +43,7 @@ class Access:
         applications: frozenset[str] | None = None,
         administration: str | None = None,
         local: bool = False,
+        client: str = UNKNOWN_CLIENT,
     ) -> Access:
         """Take what the settings say, else the front end's keys, of which only the exact word `https` grants."""
         names = environ.get(APPLICATIONS_KEY)
@@ -46,7 +51,7 @@ class Access:
             applications = frozenset(filter(None, map(str.strip, names.split(","))))
         if administration is None:
             administration = "https" if environ.get(ADMINISTRATION_KEY) == "https" else "off"
-        return cls(administration, environ.get("wsgi.url_scheme") == "https", local, applications)
+        return cls(administration, environ.get("wsgi.url_scheme") == "https", local, applications, client)
 
     def refusal(self, application: str | None, controller: str | None, function: str | None) -> HTTPStatus | None:
         """Return the status that refuses this action, or None where it is allowed."""
@@ -58,11 +63,19 @@ class Access:
                 return HTTPStatus.NOT_FOUND
             if not (self.encrypted or (self.administration == "loopback" and self.local)):
                 return HTTPStatus.FORBIDDEN
+            # A second entrance, with the password in each request; it can write code, which is read-only here.
+            if application == "admin" and controller == "webservices":
+                return HTTPStatus.NOT_FOUND
         return None
 
 
 # Not in the environ: routes.py may rewrite that.
 _access: ContextVar[Access] = ContextVar("web2py_runtime_access", default=Access())  # noqa: B039 (it is immutable)
+
+
+def current() -> Access:
+    """What applies to the request that this thread serves."""
+    return _access.get()
 
 
 @contextmanager
@@ -96,7 +109,7 @@ def install() -> None:
             action = (static_application(static_file, applications), "static", None)
         else:
             action = (request.application, request.controller, request.function)
-        status = _access.get().refusal(*action)
+        status = current().refusal(*action)
         if status:
             raise HTTP(int(status))
         return static_file, version, environ

@@ -79,6 +79,12 @@ def error_page():
     return f"error page {request.vars.code}"
 
 
+def fail_with():
+    session.text = XML(request.vars.text)
+    response.flash = XML(request.vars.text)
+    raise ValueError(request.vars.text)
+
+
 def ticket():
     """What admin would show of a ticket."""
     error = RestrictedError()
