@@ -2,9 +2,8 @@
 """web2py's tickets: out of the `errors` folders of applications, into a database.
 
 A ticket is the pickle of a report of one exception (gluon/restricted.py), and pickles can run code. So what reads them
-here is no unpickler but a small interpreter of the operations that are in tickets, which knows no others. The same file
-runs in the modules of the collection and, as `web2py_runtime.tickets`, on the web hosts; it needs the standard library
-and psycopg2 only.
+is no unpickler (pickles.py). The same file runs in the modules of the collection and, as `web2py_runtime.tickets`, on the
+web hosts; it needs the standard library and psycopg2 only.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ import pwd
 import re
 import socket
 import stat
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from . import pickles
 
 # <address of the client>.<date>.<time>.<uuid>, as gluon.globals.Request.compute_uuid makes it.
 # The whole is not longer than the column of web2py's table, which has 100 characters.
@@ -33,9 +33,8 @@ NAME = re.compile(
     r"([\w.-]{1,43}?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII
 )
 # A real one has some ten kilobytes, as web2py cuts the variables in it. That of an endless recursion has a thousand
-# frames: up to 900 kB, 60,000 operations, and 40,000 values.
+# frames: up to 900 kB, 60,000 operations (pickles.py), and 40,000 values.
 LARGEST = 3 << 19
-MOST_OPERATIONS = 200_000
 MOST_VALUES = 100_000
 # Escapes make a text up to six times as long. In a database, neither its columns nor the pickle may have more.
 MOST_STORED = 2 * LARGEST
@@ -76,204 +75,35 @@ def marshalled_text(data: bytes) -> str:
     return body.decode("utf-8", "surrogatepass")
 
 
-_MARK, _XML = object(), object()
-_GLOBALS = {("gluon.html", "XML_unpickle"): _XML}
-_INT, _INT8, _FLOAT = struct.Struct("<i"), struct.Struct("<Q"), struct.Struct(">d")
+class Helpers(pickles.Plain):
+    """The one object in tickets: an XML helper."""
 
+    def __init__(self, size: int) -> None:
+        self.left = size
 
-def read_pickle(data: bytes) -> Any:
-    """Return what is pickled, if it consists of texts, bytes, numbers, dicts, lists, tuples, and XML helpers.
+    def find(self, module: str, name: str) -> Any:
+        if (module, name) != ("gluon.html", "XML_unpickle"):
+            raise NotATicket(f"names {module[:80]}.{name[:80]}, which no ticket does")
+        return XML_unpickle
 
-    Nothing is imported or called, and what is built is not larger than a small multiple of `data`.
-    """
-    position, end = 0, len(data)
-    in_helpers = 0
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    push, pop = stack.append, stack.pop
-
-    def since_mark() -> list[Any]:
-        for index in range(len(stack) - 1, -1, -1):
-            if stack[index] is _MARK:
-                found = stack[index + 1 :]
-                del stack[index:]
-                return found
-        raise NotATicket("a pickle that takes more than it has")
-
-    def line() -> bytes:
-        nonlocal position
-        start, position = position, data.find(b"\n", position) + 1
-        if not position:
-            raise NotATicket("the file ends in the middle")
-        return data[start : position - 1]
-
-    def update(target: Any, values: list[Any]) -> None:
-        if not isinstance(target, dict) or len(values) % 2:
-            raise NotATicket("a pickle that sets items of something else than a dict")
-        # web2py's keys are names and numbers of lines. Others can be chosen so that all have the same hash, and that of
-        # nested tuples takes as long as somebody likes.
-        for key in values[::2]:
-            if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 31):
-                raise NotATicket("a dict with other keys than texts and numbers of lines")
-        target.update(zip(values[::2], values[1::2], strict=True))
-
-    def extend(target: Any, values: list[Any]) -> None:
-        if not isinstance(target, list):
-            raise NotATicket("a pickle that appends to something else than a list")
-        target.extend(values)
-
-    def known(module: Any, name: Any) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise NotATicket(f"names {str(module)[:80]}.{str(name)[:80]}, which no ticket does")
-        return _GLOBALS[module, name]
-
-    def call(function: Any, arguments: Any) -> XML:
-        nonlocal in_helpers
-        if function is not _XML or not isinstance(arguments, tuple) or len(arguments) != 1:
+    def call(self, function: Any, arguments: Any) -> XML:
+        if function is not XML_unpickle or not isinstance(arguments, tuple) or len(arguments) != 1:
             raise NotATicket("calls something, which no ticket does")
         if not isinstance(arguments[0], (str, bytes)):
             raise NotATicket("an XML helper that holds something else than text")
         # Each is a copy, and it takes few bytes to call for another one of the same text.
-        in_helpers += len(arguments[0])
-        if in_helpers > end:
+        self.left -= len(arguments[0])
+        if self.left < 0:
             raise NotATicket("XML helpers with more text than there is in the file")
         return XML_unpickle(arguments[0])
 
+
+def read_pickle(data: bytes) -> Any:
+    """Return what is pickled, if it consists of texts, bytes, numbers, dicts, lists, tuples, and XML helpers."""
     try:
-        # Few bytes can be many objects, of which the smallest takes as much memory as eighty bytes.
-        for _operation in range(MOST_OPERATIONS):
-            code = data[position]
-            position += 1
-            if code in _SIZED:
-                width, kind = _SIZED[code]
-                size = int.from_bytes(data[position : position + width], "little")
-                position += width + size
-                if position > end:
-                    raise NotATicket("the file ends in the middle")
-                body = data[position - size : position]
-                if kind is str:
-                    push(body.decode("utf-8", "surrogatepass"))
-                else:
-                    push(body if kind is bytes else int.from_bytes(body, "little", signed=True))
-            elif code == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
-            elif code == 0x68:  # BINGET
-                push(memo[data[position]])
-                position += 1
-            elif code == 0x6A:  # LONG_BINGET
-                push(memo[int.from_bytes(data[position : position + 4], "little")])
-                position += 4
-            elif code == 0x71:  # BINPUT
-                memo[data[position]] = stack[-1]
-                position += 1
-            elif code == 0x72:  # LONG_BINPUT
-                memo[int.from_bytes(data[position : position + 4], "little")] = stack[-1]
-                position += 4
-            elif code == 0x28:  # MARK
-                push(_MARK)
-            elif code == 0x75:  # SETITEMS
-                values = since_mark()
-                update(stack[-1], values)
-            elif code == 0x73:  # SETITEM
-                value, key = pop(), pop()
-                update(stack[-1], [key, value])
-            elif code == 0x7D:  # EMPTY_DICT
-                push({})
-            elif code == 0x5D:  # EMPTY_LIST
-                push([])
-            elif code == 0x65:  # APPENDS
-                values = since_mark()
-                extend(stack[-1], values)
-            elif code == 0x61:  # APPEND
-                value = pop()
-                extend(stack[-1], [value])
-            elif code == 0x4E:  # NONE
-                push(None)
-            elif code in (0x88, 0x89):  # NEWTRUE, NEWFALSE
-                push(code == 0x88)
-            elif code == 0x4B:  # BININT1
-                push(data[position])
-                position += 1
-            elif code == 0x4D:  # BININT2
-                push(int.from_bytes(data[position : position + 2], "little"))
-                position += 2
-            elif code == 0x4A:  # BININT
-                push(_INT.unpack_from(data, position)[0])
-                position += 4
-            elif code == 0x47:  # BINFLOAT
-                push(_FLOAT.unpack_from(data, position)[0])
-                position += 8
-            elif code in (0x29, 0x85, 0x86, 0x87):  # EMPTY_TUPLE, TUPLE1 to TUPLE3
-                size = (0x29, 0x85, 0x86, 0x87).index(code)
-                values = stack[len(stack) - size :] if size else []
-                if len(values) != size or any(value is _MARK for value in values):
-                    raise NotATicket("a pickle that takes more than it has")
-                del stack[len(stack) - size :]
-                push(tuple(values))
-            elif code == 0x74:  # TUPLE
-                push(tuple(since_mark()))
-            elif code == 0x6C:  # LIST
-                push(since_mark())
-            elif code == 0x64:  # DICT
-                values = since_mark()
-                push({})
-                update(stack[-1], values)
-            elif code == 0x93:  # STACK_GLOBAL
-                name, module = pop(), pop()
-                push(known(module, name))
-            elif code == 0x63:  # GLOBAL
-                module, name = line(), line()
-                push(known(module.decode("utf-8", "replace"), name.decode("utf-8", "replace")))
-            elif code == 0x52:  # REDUCE
-                arguments, function = pop(), pop()
-                push(call(function, arguments))
-            elif code == 0x30:  # POP
-                pop()
-            elif code == 0x70:  # PUT
-                memo[int(line()[:12])] = stack[-1]
-            elif code == 0x67:  # GET
-                push(memo[int(line()[:12])])
-            elif code == 0x56:  # UNICODE
-                push(str(line(), "raw-unicode-escape"))
-            elif code == 0x49:  # INT
-                text = line()
-                push({b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text[:40]))
-            elif code == 0x4C:  # LONG
-                push(int(line()[:40].rstrip(b"L")))
-            elif code == 0x46:  # FLOAT
-                push(float(line()[:40]))
-            elif code == 0x80:  # PROTO
-                if data[position] > 5:
-                    raise NotATicket(f"a pickle of protocol {data[position]}")
-                position += 1
-            elif code == 0x95:  # FRAME
-                position += 8
-            elif code == 0x2E:  # STOP
-                if position != end:
-                    raise NotATicket("goes on after its end")
-                if len(stack) != 1 or stack[0] is _MARK:
-                    raise NotATicket("a pickle that leaves something over")
-                return stack[0]
-            else:
-                raise NotATicket(f"a pickle with the operation 0x{code:02x}, which no ticket has")
-        raise NotATicket(f"a pickle of more than {MOST_OPERATIONS} operations")
-    except (IndexError, struct.error):
-        cut = position > end - _FLOAT.size and data[-1:] != b"."
-        raise NotATicket("the file ends in the middle" if cut else "a pickle that takes more than it has") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotATicket(f"a damaged pickle ({type(error).__name__})") from None
-
-
-# Operation: number of bytes that give the length, and what follows.
-_SIZED = {
-    0x8C: (1, str),  # SHORT_BINUNICODE
-    0x58: (4, str),  # BINUNICODE
-    0x8D: (8, str),  # BINUNICODE8
-    0x43: (1, bytes),  # SHORT_BINBYTES
-    0x42: (4, bytes),  # BINBYTES
-    0x8E: (8, bytes),  # BINBYTES8
-    0x8A: (1, int),  # LONG1
-}
+        return pickles.read(data, Helpers(len(data)))
+    except pickles.Unreadable as error:
+        raise NotATicket(str(error)) from None
 
 
 # --- Understanding ----------------------------------------------------------------------------------------------------

@@ -79,8 +79,9 @@ def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
         (b"\x80\x04Nr\xff\xff\xff\xffN.", "leaves something over"),
         (b"\x80\x09N.", "protocol 9"),
         (b"N.N.", "goes on after its end"),
-        (b"\x81.", "operation 0x81"),
-        (b"\x96" + b"\xff" * 8 + b".", "operation 0x96"),
+        (b"\x81.", "takes more than it has"),
+        (b"\x82\x01.", "operation 0x82"),
+        (b"\x96" + b"\xff" * 8 + b".", "ends in the middle"),
         (b"\x80\x04})Ns.", "other keys"),
         (b"R.", "takes more than it has"),
     ],
@@ -104,7 +105,7 @@ XML_CALL = b"cgluon.html\nXML_unpickle\n"
 @pytest.mark.parametrize(
     ("snapshot", "said"),
     [
-        (b"}X\x01\0\0\0x](as", "part of its operations"),
+        (b"}X\x01\0\0\0x](as", "takes more than it has"),
         (b"}X\x01\0\0\0x" + XML_CALL + b"s", "part of its operations"),
         (b"}" + b"G" + b"\x3f" * 8 + b"Ns", "other keys"),
         (b"}\x8a\x05\0\0\0\x80\0Ns", "other keys"),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
@@ -16,9 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 
 RUNTIME = Path(__file__).resolve().parents[3] / "roles" / "web2py" / "files"
+SHARED = RUNTIME.parents[2] / "plugins" / "module_utils"
 SCRIPT = RUNTIME / "web2py_runtime" / "expire_sessions.py"
 HOUR = 3600
 
@@ -145,23 +144,22 @@ def test_a_visitor_who_logs_out_meanwhile_is_no_error(
     run: Any, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both before the session is looked at, and between that and its end."""
-    before, between, old = session("a", 5), session("b", 5), session("c", 5)
-    looked, opened = os.lstat, open
+    before, between, old = session("a", 5), session("b", 5, remembered(60)), session("c", 5)
+    looked, read = os.stat, os.read
 
-    def lstat(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
-        if str(path) == str(before):
+    def look(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if path == "a":
             before.unlink(missing_ok=True)
         return looked(path, *arguments, **options)
 
-    @contextlib.contextmanager
-    def read_and_gone(path: Any, *arguments: Any, **options: Any) -> Any:
-        with opened(path, *arguments, **options) as file:
-            yield file
-        if str(path) == str(between):
+    def read_and_gone(file: int, size: int) -> bytes:
+        data = read(file, size)
+        if data == remembered(60):
             between.unlink()
+        return data
 
-    monkeypatch.setattr(os, "lstat", lstat)
-    monkeypatch.setattr("builtins.open", read_and_gone)
+    monkeypatch.setattr(os, "stat", look)
+    monkeypatch.setattr(os, "read", read_and_gone)
     assert run(str(HOUR)) == "1 sessions deleted\n"
     assert not old.exists()
 
@@ -186,8 +184,10 @@ PROGRAM = """
 import datetime, json, runpy, sys, types
 from pathlib import Path
 from pydal import DAL, Field
+import web2py_runtime
 
-folder, script, seconds = sys.argv[1:]
+folder, script, seconds, shared = sys.argv[1:]
+web2py_runtime.__path__.append(shared)
 now = datetime.datetime.now()
 db = DAL("sqlite:memory")
 table = db.define_table(
@@ -211,21 +211,9 @@ print(json.dumps([row.unique_key for row in db(table).select(orderby=table.id)])
 """
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["release", "head"])
-def pydal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pydal of the lab's web2py."""
-    lab = pytest.importorskip("lab", reason="ansible-test does not know the lab")
-    tree, _version = source.framework(source.read_path(str(lab.web2py(head=request.param).path)))
-    package = tree.below("gluon/packages/pydal")
-    if not package.has("pydal/adapters/sqlite.py"):
-        pytest.skip("the stand-in has no pydal")
-    folder = tmp_path_factory.mktemp("pydal")
-    for name, entry in package.entries.items():
-        if name.startswith("pydal/") and name.endswith(".py"):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(entry.read())
-    return folder
+@pytest.fixture(scope="module")
+def pydal(web2py: Path) -> Path:
+    return web2py / "gluon" / "packages" / "pydal"
 
 
 def expire(folder: Path, pydal: Path, rows: list[tuple[str, float, bytes | None]]) -> tuple[str, list[str]]:
@@ -234,7 +222,7 @@ def expire(folder: Path, pydal: Path, rows: list[tuple[str, float, bytes | None]
     data = [(key, hours, None if content is None else content.hex()) for key, hours, content in rows]
     (folder / "rows.json").write_text(json.dumps(data))
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(SCRIPT), str(HOUR)],
+        [sys.executable, "-c", PROGRAM, str(folder), str(SCRIPT), str(HOUR), str(SHARED)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{pydal}:{RUNTIME}", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
