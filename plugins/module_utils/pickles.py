@@ -1,10 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Read pickles that somebody else may have written.
 
-An unpickler calls what a pickle names, and lets few bytes become much memory or work. This is a small interpreter of the
-operations instead: it imports and calls nothing by itself, and what it builds is not larger than a small multiple of the
-data. What becomes of classes that a pickle names is decided by the `Plain` given, or a class derived from it. The file
-runs in modules of the collection and, as `web2py_runtime.pickles`, on the web hosts; it needs the standard library only.
+An unpickler calls what a pickle names, and lets few bytes become much memory or work. This is a small interpreter of
+the operations instead: it imports and calls nothing by itself, and what it builds is not larger than a small multiple
+of the data. What becomes of classes that a pickle names is decided by the `Plain` given, or a class derived from it.
+The file runs in modules of the collection and, as `web2py_runtime.pickles`, on the web hosts; it needs the standard
+library only.
 """
 
 from __future__ import annotations

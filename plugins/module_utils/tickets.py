@@ -2,8 +2,8 @@
 """web2py's tickets: out of the `errors` folders of applications, into a database.
 
 A ticket is the pickle of a report of one exception (gluon/restricted.py), and pickles can run code. So what reads them
-is no unpickler (pickles.py). The same file runs in the modules of the collection and, as `web2py_runtime.tickets`, on the
-web hosts; it needs the standard library and psycopg2 only.
+is no unpickler (pickles.py). The same file runs in the modules of the collection and, as `web2py_runtime.tickets`, on
+the web hosts; it needs the standard library and psycopg2 only.
 """
 
 from __future__ import annotations

@@ -62,6 +62,7 @@ def apply(settings: dict[str, Any], request: Any, response: Any, session: Any, c
 def connect(settings: dict[str, Any]) -> Any:
     """The application's database. Only the process that migrates may change its tables."""
     from gluon.dal import DAL
+
     from web2py_runtime.migrator import Migrator
 
     migrate = os.environ.get(MIGRATE) == "1"
@@ -109,6 +110,7 @@ def connect_session(settings: dict[str, Any], request: Any, response: Any, sessi
     storage = settings.get("sessions")
     if storage == "database":
         from gluon import globals as web2py_globals
+
         from web2py_runtime import stored_sessions
 
         # Who can write into the database must not be able to run code here. web2py's own reader lets what is pickled
