@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -330,6 +331,21 @@ def web2pys_table(application: str) -> str:
     return f"web2py_ticket_{application}"
 
 
+# What a report is grouped by; they are as long as no text of a report needs to be.
+SHORT = ("application", "fingerprint", "server")
+LONGEST_SHORT = 300
+LONGEST_QUERY = 300
+
+
+def sound_texts(length: str) -> str:
+    """That the texts of a row are no longer than those that the collector writes."""
+    return " AND ".join(
+        [f"{length}({column}) BETWEEN 1 AND {LONGEST_SHORT}" for column in (*SHORT, "ticket_id")]
+        + [f"{length}(coalesce({column}, '')) <= {4 * MOST_STORED}" for column in ("layer", "message", "traceback")]
+        + [f"{length}(error_type) <= {4 * MOST_STORED}"]
+    )
+
+
 class Database:
     """The two tables of tickets; as a context manager, until it is closed."""
 
@@ -420,6 +436,9 @@ class Database:
 class PostgreSQL(Database):
     ID, TIME, MARK = "serial PRIMARY KEY", "timestamptz", "%s"
     HOUR = "to_char(created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24')"
+    # PostgreSQL has times that Python has not.
+    SOUND = "created >= '1970-01-01' AND created < '9999-01-01' AND " + sound_texts("octet_length")
+    AS_TEXT = 'left("{column}"::text, {most})'
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         import psycopg2
@@ -437,12 +456,26 @@ class PostgreSQL(Database):
     def begin(self, cursor: Any, lock: str) -> None:
         if not lock:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # Somebody may lock the table, or have a view without end in its place.
+            cursor.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '5min'")
+            cursor.execute("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'")
         else:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('web2py.deployment'), hashtext(%s))", [lock])
 
     def tables(self, cursor: Any) -> set[str]:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))")
         return {row[0] for row in cursor.fetchall()}
+
+    def columns(self, cursor: Any) -> dict[str, str]:
+        cursor.execute(
+            "SELECT attname, relkind || ' ' || format_type(atttypid, NULL) FROM pg_class JOIN pg_attribute "
+            "ON attrelid = pg_class.oid WHERE pg_class.oid = to_regclass('ticket') AND attnum > 0 AND NOT attisdropped"
+        )
+        return dict(cursor.fetchall())
+
+    def as_made(self, columns: Mapping[str, str]) -> bool:
+        made = {column: "r timestamp with time zone" if column == "created" else "r text" for column in COLUMNS}
+        return {column: columns.get(column) for column in COLUMNS} == made
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
         cursor.execute(
@@ -487,15 +520,37 @@ def copied(value: Any) -> bytes:
 class SQLite(Database):
     ID, TIME, MARK = "integer PRIMARY KEY AUTOINCREMENT", "timestamp", "?"
     HOUR = "replace(substr(created, 1, 13), ' ', 'T')"
+    # SQLite keeps a value of any type in any column.
+    SOUND = (
+        "typeof(created) = 'text' AND length(created) < 40 AND created >= '1970-' AND created < '9999-' "
+        "AND substr(datetime(created, '+0 days'), 1, 10) = substr(created, 1, 10) AND "
+        + " AND ".join(f"typeof({column}) = 'text'" for column in SHORT)
+        + " AND "
+        + sound_texts("length")
+    )
+    AS_TEXT = 'substr(CAST("{column}" AS text), 1, {most})'
 
     def __init__(self, path: str, reading: bool) -> None:
         import sqlite3
 
+        for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+            # Opening a FIFO waits for ever, and a link leads somewhere else.
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(name)
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                    raise OSError(
+                        f"{name} is no regular file with one name; move it away, and the next run makes another"
+                    )
         sqlite3.register_adapter(datetime.datetime, lambda time: time.isoformat(" "))
         # Who only reads makes no file, and then sees a database without tables.
         file = path if not reading or os.path.exists(path) else ":memory:"
-        super().__init__(sqlite3.connect(file, timeout=60, isolation_level=None))
-        if not reading:
+        super().__init__(sqlite3.connect(file, timeout=10 if reading else 60, isolation_level=None))
+        self.connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        if reading:
+            # A view without end may be in the place of the table.
+            end = time.monotonic() + LONGEST_QUERY
+            self.connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+        else:
             self.connection.execute("PRAGMA journal_mode = WAL")
         self.refused = sqlite3.DataError
 
@@ -504,6 +559,13 @@ class SQLite(Database):
 
     def tables(self, cursor: Any) -> set[str]:
         return {row[0] for row in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def columns(self, cursor: Any) -> dict[str, str]:
+        kinds = [row[0] for row in cursor.execute("SELECT type FROM sqlite_master WHERE name = 'ticket'")]
+        return {row[1]: kinds[0] for row in cursor.execute("PRAGMA table_info(ticket)")} if kinds else {}
+
+    def as_made(self, columns: Mapping[str, str]) -> bool:
+        return {column: columns.get(column) for column in COLUMNS} == dict.fromkeys(COLUMNS, "table")
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
         statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? AND traceback IS NOT NULL LIMIT 1"
@@ -534,65 +596,85 @@ def connect(settings: Mapping[str, Any], reading: bool = False) -> Database:
 
 COUNTS = (
     "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
-    "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
+    "GROUP BY application, fingerprint, server ORDER BY max(created) DESC LIMIT {groups}"
 )
 # Of those with a text the newest; others only where none has one.
 NEWEST = (
-    "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
+    "SELECT application, fingerprint, substr(error_type, 1, {most}), substr(message, 1, {most}), "
+    "substr(layer, 1, {most}), ticket_id, substr(traceback, 1, {most}) FROM ("
     "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
     "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
-    ") AS ranked WHERE place = 1"
+    ") AS ranked WHERE place = 1 ORDER BY created DESC LIMIT {problems}"
 )
-TIMELINE = "SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2"
+TIMELINE = "SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {groups}"
+UNSOUND = (
+    "SELECT substr(coalesce(CAST(application AS text), ''), 1, 60), count(*) FROM ticket "
+    "WHERE NOT coalesce({sound}, false) GROUP BY 1 ORDER BY 2 DESC LIMIT 20"
+)
+# Applications write into the database, too: a report has an end, whatever is in there.
+MOST_GROUPS = 100_000
+MOST_PROBLEMS = 2000
+MOST_ROWS = 200_000
+LONGEST_TEXT = 40_000
+TEXTS = ("error_type", "message", "layer", "ticket_id", "traceback")
 
 
-def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
-    """What is in the database, by application, server, hour and problem; a problem is one fingerprint.
+class Findings:
+    """What a report is made of, and what had to be left out of it."""
 
-    Of each problem the newest ticket that was kept whole is given. All times are UTC.
-    """
-    names = list(applications)
-    conditions, values = ["1 = 1"], []
-    if names:
-        conditions.append(f"application IN ({', '.join([database.MARK] * len(names))})")
-        values += names
-    if since:
-        conditions.append(f"created >= {database.MARK}")
-        values.append(since)
-    where = " AND ".join(conditions)
+    def __init__(self) -> None:
+        self.problems: dict[tuple[str, str], dict[str, Any]] = {}
+        self.timeline: Counter[tuple[str, str]] = Counter()
+        self.left_out: list[dict[str, Any]] = []
 
-    problems: dict[tuple[str, str], dict[str, Any]] = {}
-    with database.transaction() as cursor:
+    def leave_out(self, application: str, tickets: int, reason: str) -> None:
+        self.left_out.append({"application": application, "tickets": tickets, "reason": reason})
 
-        def rows(statement: str) -> list[tuple]:
-            cursor.execute(statement.format(where=where, hour=database.HOUR), values)
-            return cursor.fetchall()
-
-        # Before the first ticket was collected there is no table.
-        there = "ticket" in database.tables(cursor)
-        counts, newest, timeline = (rows(statement) if there else [] for statement in (COUNTS, NEWEST, TIMELINE))
-    for application, print_, server, count, first, last in counts:
-        problem = problems.setdefault(
-            (application, print_),
+    def count(self, application: str, fingerprint: str, server: str, number: int, first: str, last: str) -> dict:
+        problem = self.problems.setdefault(
+            (application, fingerprint),
             {
                 "application": application,
-                "fingerprint": print_,
+                "fingerprint": fingerprint,
                 "count": 0,
                 "servers": {},
                 "first_seen": "9",
                 "last_seen": "",
             },
         )
-        problem["count"] += count
-        problem["servers"][server] = count
-        problem["first_seen"] = min(problem["first_seen"], database.time(first))
-        problem["last_seen"] = max(problem["last_seen"], database.time(last))
-    for application, print_, *values_ in newest:
-        found = dict(zip(("error_type", "message", "layer", "ticket_id", "traceback"), values_, strict=True))
-        problems[application, print_] |= {name: value or "" for name, value in found.items()}
+        problem["count"] += number
+        problem["servers"][server] = problem["servers"].get(server, 0) + number
+        problem["first_seen"] = min(problem["first_seen"], first)
+        problem["last_seen"] = max(problem["last_seen"], last)
+        return problem
+
+
+def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
+    """What is in the database, by application, server, hour and problem; a problem is one fingerprint.
+
+    Of each problem the newest ticket that was kept whole is given. All times are UTC. A row that no collector has
+    written is left out, and `left_out` says so.
+    """
+    found = Findings()
+    with database.transaction() as cursor:
+        columns = database.columns(cursor)
+        # Before the first ticket was collected there is no table.
+        if columns and database.as_made(columns):
+            read_groups(database, cursor, found, list(applications), since)
+        elif columns:
+            found.leave_out("", 0, "the table of tickets is not as the collector made it, and was read row by row")
+            read_rows(database, cursor, found, columns, set(applications), since)
+    without_text = [key for key, problem in found.problems.items() if "traceback" not in problem]
+    for key in without_text:
+        problem = found.problems.pop(key)
+        found.leave_out(problem["application"], problem["count"], f"a report has at most {MOST_PROBLEMS} problems")
+    # A thousand times the same is said once.
+    reasons: Counter[tuple[str, str]] = Counter()
+    for one in found.left_out:
+        reasons[one["application"], one["reason"]] += one["tickets"]
     by_application: Counter[str] = Counter()
     by_server: Counter[str] = Counter()
-    for problem in problems.values():
+    for problem in found.problems.values():
         by_application[problem["application"]] += problem["count"]
         by_server.update(problem["servers"])
     return {
@@ -602,10 +684,94 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
         "servers": dict(sorted(by_server.items())),
         "timeline": [
             {"time": f"{hour}:00:00+00:00", "application": application, "count": count}
-            for hour, application, count in timeline
+            for (hour, application), count in sorted(found.timeline.items())
+            if application in by_application
         ],
-        "problems": sorted(problems.values(), key=lambda problem: problem["last_seen"], reverse=True),
+        "problems": sorted(found.problems.values(), key=lambda problem: problem["last_seen"], reverse=True),
+        "left_out": [
+            {"application": application, "tickets": count, "reason": reason}
+            for (application, reason), count in reasons.most_common(100)
+        ],
     }
+
+
+def read_groups(
+    database: Database, cursor: Any, found: Findings, names: list[str], since: datetime.datetime | None
+) -> None:
+    """From a table that is as the collector made it: the database counts."""
+    conditions, values = [database.SOUND], []
+    if names:
+        conditions.append(f"application IN ({', '.join([database.MARK] * len(names))})")
+        values += names
+    if since:
+        conditions.append(f"created >= {database.MARK}")
+        values.append(since)
+    limits = {"groups": MOST_GROUPS, "problems": MOST_PROBLEMS, "most": LONGEST_TEXT, "hour": database.HOUR}
+
+    def rows(statement: str) -> list[tuple]:
+        cursor.execute(statement.format(where=" AND ".join(conditions), **limits), values)
+        return cursor.fetchall()
+
+    for application, fingerprint, server, number, first, last in rows(COUNTS):
+        found.count(application, fingerprint, server, number, database.time(first), database.time(last))
+    for application, fingerprint, *texts in rows(NEWEST):
+        if (application, fingerprint) in found.problems:
+            found.problems[application, fingerprint] |= {
+                name: value or "" for name, value in zip(TEXTS, texts, strict=True)
+            }
+    for hour, application, number in rows(TIMELINE):
+        found.timeline[hour, application] += number
+    cursor.execute(UNSOUND.format(sound=f"({database.SOUND})"))
+    for application, number in cursor.fetchall():
+        found.leave_out(application, number, "a time, a type or a length that no ticket has")
+
+
+def read_rows(
+    database: Database,
+    cursor: Any,
+    found: Findings,
+    columns: Mapping[str, str],
+    names: set[str],
+    since: datetime.datetime | None,
+) -> None:
+    """From whatever else is named like the table: each row is judged."""
+    wanted = [
+        database.AS_TEXT.format(column=column, most=LONGEST_TEXT) if column in columns else "''" for column in COLUMNS
+    ]
+    cursor.execute(f"SELECT {', '.join(wanted)} FROM ticket LIMIT {MOST_ROWS + 1}")  # noqa: S608 (names of ours)
+    for number in itertools.count():
+        row = cursor.fetchone()
+        if row is None:
+            return
+        if number == MOST_ROWS:
+            found.leave_out("", 0, f"the rest of more than {MOST_ROWS} rows")
+            return
+        values = {name: value or "" for name, value in zip(COLUMNS, row, strict=True)}
+        application, fingerprint, server = (values[name] for name in SHORT)
+        if names and application not in names:
+            continue
+        try:
+            if not all(1 <= len(values[name]) <= LONGEST_SHORT for name in SHORT):
+                raise ValueError("no name")
+            created = datetime.datetime.fromisoformat(values["created"])
+            if created.tzinfo is None:
+                created = created.replace(tzinfo=datetime.timezone.utc)
+            created = created.astimezone(datetime.timezone.utc)
+            if not 1970 <= created.year < datetime.MAXYEAR:
+                raise ValueError("no time")
+        except (ValueError, OverflowError):
+            found.leave_out(application[:60], 1, "a time, a type or a length that no ticket has")
+            continue
+        if since and created < since:
+            continue
+        if len(found.problems) >= MOST_PROBLEMS and (application, fingerprint) not in found.problems:
+            found.leave_out(application, 1, f"a report has at most {MOST_PROBLEMS} problems")
+            continue
+        moment = created.isoformat(timespec="seconds")
+        problem = found.count(application, fingerprint, server, 1, moment, moment)
+        if "traceback" not in problem or (problem["last_seen"] == moment and values["traceback"]):
+            problem |= {name: values[name] for name in TEXTS}
+        found.timeline[f"{created:%Y-%m-%dT%H}", application] += 1
 
 
 # --- Collecting -------------------------------------------------------------------------------------------------------
