@@ -67,7 +67,8 @@ def columns(data: bytes) -> dict[str, dict[str, Any]]:
         for key, value in column.items():
             if type(value) not in KEYS[key] or (type(value) is str and (len(value) > LONGEST or "\0" in value)):
                 raise pickles.Unreadable(f"column {name[:80]!r}: {key} is {str(value)[:80]!r}")
-            if type(value) is int and abs(value) >= 1 << 31:
+            # The length of a blob is 2147483648.
+            if type(value) is int and abs(value) > 1 << 31:
                 raise pickles.Unreadable(f"column {name[:80]!r}: {key} is too large")
         if "rname" in column and not NAME.fullmatch(column["rname"]):
             raise pickles.Unreadable(f"column {name[:80]!r}: rname is {column['rname'][:80]!r}, which is no name")
