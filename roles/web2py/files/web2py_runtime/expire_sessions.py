@@ -10,6 +10,7 @@ remembered for longer lives for that long; of what cannot be read as a session t
 import contextlib
 import datetime
 import os
+import re
 import stat
 import sys
 import time
@@ -22,6 +23,11 @@ BATCH = 500
 # Bytes of a session that is read, and of those that are read at once.
 LARGEST = 1 << 20
 MOST_AT_ONCE = 16 << 20
+# An `expiration` of at most 65,535 seconds, or none, as Python writes it after its key; and a key that was written
+# before, followed by what may be more. Few sessions need more than a look at these.
+SHORT = re.compile(rb"expiration(?:\x94|q.|r....)(?:K.|M..|N)", re.DOTALL)
+REUSED = re.compile(rb"(?:h.|j....)[JGXIhjLFVc(\x8a-\x8d]", re.DOTALL)
+ONE_FRAME = 60_000
 # web2py has one level of folders, with `separate`; each takes a file descriptor.
 MOST_LEVELS = 32
 
@@ -79,8 +85,12 @@ def lifetime(data, seconds):
     """How long this session lives, by what is in it."""
     try:
         content = data.encode("latin-1") if isinstance(data, str) else data
-        # Most visitors have not logged in, and are not worth reading.
-        if len(content) > LARGEST or b"expiration" not in content:
+        # Most visitors have not logged in, or are not remembered.
+        start = content.find(b"expiration")
+        if len(content) > LARGEST or start < 0:
+            return seconds
+        simple = seconds > 0xFFFF and len(content) < ONE_FRAME and not REUSED.search(content, start)
+        if simple and len(SHORT.findall(content)) == content.count(b"expiration"):
             return seconds
         expiration = item(item(pickles.read(content, Objects()), "auth"), "expiration")
         return max(seconds, int(expiration or 0))
@@ -89,31 +99,29 @@ def lifetime(data, seconds):
         return seconds
 
 
-def content_of(name, folder):
-    """What is in a regular file, if that is no more than a session has."""
-    # Without O_NONBLOCK, opening a FIFO waits for a writer.
-    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+def content_of(name, folder, size):
+    """What is in a file, as far as it is known to go."""
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
-            return b""
-        return os.read(file, LARGEST + 1)
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except PermissionError:
+        return b""
+    try:
+        return os.read(file, size)
     finally:
         os.close(file)
 
 
-def expire_file(folder, name, found, seconds, now):
+def expire_file(folder, entry, seconds, now):
     """Delete one session, a link, a pipe or whatever else is there, unless it is young; say whether it is gone."""
+    found = entry.stat(follow_symlinks=False)
     age = now - found.st_mtime
     if age <= seconds:
         return False
-    data = b""
-    if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST:
-        with contextlib.suppress(PermissionError, IsADirectoryError):
-            data = content_of(name, folder)
-    if age <= lifetime(data, seconds):
+    readable = stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST
+    if age <= lifetime(content_of(entry.name, folder, found.st_size) if readable else b"", seconds):
         return False
-    os.unlink(name, dir_fd=folder)
+    os.unlink(entry.name, dir_fd=folder)
     return True
 
 
@@ -144,8 +152,7 @@ def expire_files(path, seconds, now):
                         with contextlib.suppress(OSError):
                             os.rmdir(own_name, dir_fd=opened[-1][0])
                 elif not entry.is_dir(follow_symlinks=False):
-                    found = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
-                    deleted += expire_file(folder, entry.name, found, seconds, now)
+                    deleted += expire_file(folder, entry, seconds, now)
                 elif len(opened) < MOST_LEVELS:
                     enter(entry.name, folder)
                 else:
