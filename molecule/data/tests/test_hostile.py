@@ -31,8 +31,8 @@ BARE_MIGRATION = (
 )
 ROWS = {
     **hostile.RUN,
-    **{name: hostile.OTHERS[name] for name in ("memo of 2 thousand million", "levels without end", "3 million bytes")},
-    **{name: hostile.COLUMNS[name] for name in ("statement as name", "column of a list", "NUL", "too many columns")},
+    **{name: hostile.OTHERS[name] for name in ("levels without end", "3 million bytes")},
+    **{name: hostile.COLUMNS[name] for name in ("statement as name", "NUL")},
 }
 
 
@@ -98,7 +98,7 @@ def test_a_table_of_rows_that_was_changed_is_named(the_row, statement, said):
     try:
         sql(statement.format(double=double) if "{double}" in statement else statement)
         log = started(WEB12, MIGRATE, status=1)
-        assert re.search(said, log) and the_row in log, log
+        assert re.search(rf"web2py_filesystem has a row with path .*({said})", log), log
     finally:
         sql(
             "ALTER TABLE web2py_filesystem DROP CONSTRAINT IF EXISTS web2py_filesystem_pkey; "
