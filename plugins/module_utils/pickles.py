@@ -8,6 +8,9 @@ The file runs in modules of the collection and, as `web2py_runtime.pickles`, on 
 library only.
 """
 
+# A class derived from dict or list is not filled as these are.
+# pylint: disable=unidiomatic-typecheck
+
 from __future__ import annotations
 
 import struct
