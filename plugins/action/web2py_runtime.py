@@ -10,7 +10,9 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
 
 # One copy of this code serves the modules and the web hosts.
-TICKETS = Path(__file__).resolve().parents[1] / "module_utils" / "tickets.py"
+MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
+# What the modules of the collection need as well.
+SHARED = ("pickles.py", "tickets.py")
 
 
 class ActionModule(ReleaseAction):
@@ -20,5 +22,6 @@ class ActionModule(ReleaseAction):
         tree = source.read_directory(str(arguments.get("path")))
         if not tree.has("wsgi.py"):
             raise source.SourceError(f"path: {arguments.get('path')} has no wsgi.py")
-        tree.entries["web2py_runtime/tickets.py"] = source.Entry.of(TICKETS.read_bytes())
+        for name in SHARED:
+            tree.entries[f"web2py_runtime/{name}"] = source.Entry.of((MODULE_UTILS / name).read_bytes())
         return tree.digest()[:12], tree

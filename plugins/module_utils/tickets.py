@@ -2,9 +2,8 @@
 """web2py's tickets: out of the `errors` folders of applications, into a database.
 
 A ticket is the pickle of a report of one exception (gluon/restricted.py), and pickles can run code. So what reads them
-here is no unpickler but a small interpreter of the operations that are in tickets, which knows no others. The same file
-runs in the modules of the collection and, as `web2py_runtime.tickets`, on the web hosts; it needs the standard library
-and psycopg2 only.
+is no unpickler (pickles.py). The same file runs in the modules of the collection and, as `web2py_runtime.tickets`, on
+the web hosts; it needs the standard library and psycopg2 only.
 """
 
 from __future__ import annotations
@@ -13,18 +12,20 @@ import contextlib
 import datetime
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import re
 import socket
 import stat
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from . import pickles
 
 # <address of the client>.<date>.<time>.<uuid>, as gluon.globals.Request.compute_uuid makes it.
 # The whole is not longer than the column of web2py's table, which has 100 characters.
@@ -32,9 +33,8 @@ NAME = re.compile(
     r"([\w.-]{1,43}?)\.(\d{4}-\d\d-\d\d\.\d\d-\d\d-\d\d)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII
 )
 # A real one has some ten kilobytes, as web2py cuts the variables in it. That of an endless recursion has a thousand
-# frames: up to 900 kB, 60,000 operations, and 40,000 values.
+# frames: up to 900 kB, 60,000 operations (pickles.py), and 40,000 values.
 LARGEST = 3 << 19
-MOST_OPERATIONS = 200_000
 MOST_VALUES = 100_000
 # Escapes make a text up to six times as long. In a database, neither its columns nor the pickle may have more.
 MOST_STORED = 2 * LARGEST
@@ -75,204 +75,35 @@ def marshalled_text(data: bytes) -> str:
     return body.decode("utf-8", "surrogatepass")
 
 
-_MARK, _XML = object(), object()
-_GLOBALS = {("gluon.html", "XML_unpickle"): _XML}
-_INT, _INT8, _FLOAT = struct.Struct("<i"), struct.Struct("<Q"), struct.Struct(">d")
+class Helpers(pickles.Plain):
+    """The one object in tickets: an XML helper."""
 
+    def __init__(self, size: int) -> None:
+        self.left = size
 
-def read_pickle(data: bytes) -> Any:
-    """Return what is pickled, if it consists of texts, bytes, numbers, dicts, lists, tuples, and XML helpers.
+    def find(self, module: str, name: str) -> Any:
+        if (module, name) != ("gluon.html", "XML_unpickle"):
+            raise NotATicket(f"names {module[:80]}.{name[:80]}, which no ticket does")
+        return XML_unpickle
 
-    Nothing is imported or called, and what is built is not larger than a small multiple of `data`.
-    """
-    position, end = 0, len(data)
-    in_helpers = 0
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    push, pop = stack.append, stack.pop
-
-    def since_mark() -> list[Any]:
-        for index in range(len(stack) - 1, -1, -1):
-            if stack[index] is _MARK:
-                found = stack[index + 1 :]
-                del stack[index:]
-                return found
-        raise NotATicket("a pickle that takes more than it has")
-
-    def line() -> bytes:
-        nonlocal position
-        start, position = position, data.find(b"\n", position) + 1
-        if not position:
-            raise NotATicket("the file ends in the middle")
-        return data[start : position - 1]
-
-    def update(target: Any, values: list[Any]) -> None:
-        if not isinstance(target, dict) or len(values) % 2:
-            raise NotATicket("a pickle that sets items of something else than a dict")
-        # web2py's keys are names and numbers of lines. Others can be chosen so that all have the same hash, and that of
-        # nested tuples takes as long as somebody likes.
-        for key in values[::2]:
-            if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 31):
-                raise NotATicket("a dict with other keys than texts and numbers of lines")
-        target.update(zip(values[::2], values[1::2], strict=True))
-
-    def extend(target: Any, values: list[Any]) -> None:
-        if not isinstance(target, list):
-            raise NotATicket("a pickle that appends to something else than a list")
-        target.extend(values)
-
-    def known(module: Any, name: Any) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise NotATicket(f"names {str(module)[:80]}.{str(name)[:80]}, which no ticket does")
-        return _GLOBALS[module, name]
-
-    def call(function: Any, arguments: Any) -> XML:
-        nonlocal in_helpers
-        if function is not _XML or not isinstance(arguments, tuple) or len(arguments) != 1:
+    def call(self, function: Any, arguments: Any) -> XML:
+        if function is not XML_unpickle or not isinstance(arguments, tuple) or len(arguments) != 1:
             raise NotATicket("calls something, which no ticket does")
         if not isinstance(arguments[0], (str, bytes)):
             raise NotATicket("an XML helper that holds something else than text")
         # Each is a copy, and it takes few bytes to call for another one of the same text.
-        in_helpers += len(arguments[0])
-        if in_helpers > end:
+        self.left -= len(arguments[0])
+        if self.left < 0:
             raise NotATicket("XML helpers with more text than there is in the file")
         return XML_unpickle(arguments[0])
 
+
+def read_pickle(data: bytes) -> Any:
+    """Return what is pickled, if it consists of texts, bytes, numbers, dicts, lists, tuples, and XML helpers."""
     try:
-        # Few bytes can be many objects, of which the smallest takes as much memory as eighty bytes.
-        for _operation in range(MOST_OPERATIONS):
-            code = data[position]
-            position += 1
-            if code in _SIZED:
-                width, kind = _SIZED[code]
-                size = int.from_bytes(data[position : position + width], "little")
-                position += width + size
-                if position > end:
-                    raise NotATicket("the file ends in the middle")
-                body = data[position - size : position]
-                if kind is str:
-                    push(body.decode("utf-8", "surrogatepass"))
-                else:
-                    push(body if kind is bytes else int.from_bytes(body, "little", signed=True))
-            elif code == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
-            elif code == 0x68:  # BINGET
-                push(memo[data[position]])
-                position += 1
-            elif code == 0x6A:  # LONG_BINGET
-                push(memo[int.from_bytes(data[position : position + 4], "little")])
-                position += 4
-            elif code == 0x71:  # BINPUT
-                memo[data[position]] = stack[-1]
-                position += 1
-            elif code == 0x72:  # LONG_BINPUT
-                memo[int.from_bytes(data[position : position + 4], "little")] = stack[-1]
-                position += 4
-            elif code == 0x28:  # MARK
-                push(_MARK)
-            elif code == 0x75:  # SETITEMS
-                values = since_mark()
-                update(stack[-1], values)
-            elif code == 0x73:  # SETITEM
-                value, key = pop(), pop()
-                update(stack[-1], [key, value])
-            elif code == 0x7D:  # EMPTY_DICT
-                push({})
-            elif code == 0x5D:  # EMPTY_LIST
-                push([])
-            elif code == 0x65:  # APPENDS
-                values = since_mark()
-                extend(stack[-1], values)
-            elif code == 0x61:  # APPEND
-                value = pop()
-                extend(stack[-1], [value])
-            elif code == 0x4E:  # NONE
-                push(None)
-            elif code in (0x88, 0x89):  # NEWTRUE, NEWFALSE
-                push(code == 0x88)
-            elif code == 0x4B:  # BININT1
-                push(data[position])
-                position += 1
-            elif code == 0x4D:  # BININT2
-                push(int.from_bytes(data[position : position + 2], "little"))
-                position += 2
-            elif code == 0x4A:  # BININT
-                push(_INT.unpack_from(data, position)[0])
-                position += 4
-            elif code == 0x47:  # BINFLOAT
-                push(_FLOAT.unpack_from(data, position)[0])
-                position += 8
-            elif code in (0x29, 0x85, 0x86, 0x87):  # EMPTY_TUPLE, TUPLE1 to TUPLE3
-                size = (0x29, 0x85, 0x86, 0x87).index(code)
-                values = stack[len(stack) - size :] if size else []
-                if len(values) != size or any(value is _MARK for value in values):
-                    raise NotATicket("a pickle that takes more than it has")
-                del stack[len(stack) - size :]
-                push(tuple(values))
-            elif code == 0x74:  # TUPLE
-                push(tuple(since_mark()))
-            elif code == 0x6C:  # LIST
-                push(since_mark())
-            elif code == 0x64:  # DICT
-                values = since_mark()
-                push({})
-                update(stack[-1], values)
-            elif code == 0x93:  # STACK_GLOBAL
-                name, module = pop(), pop()
-                push(known(module, name))
-            elif code == 0x63:  # GLOBAL
-                module, name = line(), line()
-                push(known(module.decode("utf-8", "replace"), name.decode("utf-8", "replace")))
-            elif code == 0x52:  # REDUCE
-                arguments, function = pop(), pop()
-                push(call(function, arguments))
-            elif code == 0x30:  # POP
-                pop()
-            elif code == 0x70:  # PUT
-                memo[int(line()[:12])] = stack[-1]
-            elif code == 0x67:  # GET
-                push(memo[int(line()[:12])])
-            elif code == 0x56:  # UNICODE
-                push(str(line(), "raw-unicode-escape"))
-            elif code == 0x49:  # INT
-                text = line()
-                push({b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text[:40]))
-            elif code == 0x4C:  # LONG
-                push(int(line()[:40].rstrip(b"L")))
-            elif code == 0x46:  # FLOAT
-                push(float(line()[:40]))
-            elif code == 0x80:  # PROTO
-                if data[position] > 5:
-                    raise NotATicket(f"a pickle of protocol {data[position]}")
-                position += 1
-            elif code == 0x95:  # FRAME
-                position += 8
-            elif code == 0x2E:  # STOP
-                if position != end:
-                    raise NotATicket("goes on after its end")
-                if len(stack) != 1 or stack[0] is _MARK:
-                    raise NotATicket("a pickle that leaves something over")
-                return stack[0]
-            else:
-                raise NotATicket(f"a pickle with the operation 0x{code:02x}, which no ticket has")
-        raise NotATicket(f"a pickle of more than {MOST_OPERATIONS} operations")
-    except (IndexError, struct.error):
-        cut = position > end - _FLOAT.size and data[-1:] != b"."
-        raise NotATicket("the file ends in the middle" if cut else "a pickle that takes more than it has") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotATicket(f"a damaged pickle ({type(error).__name__})") from None
-
-
-# Operation: number of bytes that give the length, and what follows.
-_SIZED = {
-    0x8C: (1, str),  # SHORT_BINUNICODE
-    0x58: (4, str),  # BINUNICODE
-    0x8D: (8, str),  # BINUNICODE8
-    0x43: (1, bytes),  # SHORT_BINBYTES
-    0x42: (4, bytes),  # BINBYTES
-    0x8E: (8, bytes),  # BINBYTES8
-    0x8A: (1, int),  # LONG1
-}
+        return pickles.read(data, Helpers(len(data)))
+    except pickles.Unreadable as error:
+        raise NotATicket(str(error)) from None
 
 
 # --- Understanding ----------------------------------------------------------------------------------------------------
@@ -499,6 +330,21 @@ def web2pys_table(application: str) -> str:
     return f"web2py_ticket_{application}"
 
 
+# What a report is grouped by; they are as long as no text of a report needs to be.
+SHORT = ("application", "fingerprint", "server")
+LONGEST_SHORT = 300
+LONGEST_QUERY = 300
+
+
+def sound_texts(length: str) -> str:
+    """That the texts of a row are no longer than those that the collector writes."""
+    return " AND ".join(
+        [f"{length}({column}) BETWEEN 1 AND {LONGEST_SHORT}" for column in (*SHORT, "ticket_id")]
+        + [f"{length}(coalesce({column}, '')) <= {4 * MOST_STORED}" for column in ("layer", "message", "traceback")]
+        + [f"{length}(error_type) <= {4 * MOST_STORED}"]
+    )
+
+
 class Database:
     """The two tables of tickets; as a context manager, until it is closed."""
 
@@ -589,6 +435,9 @@ class Database:
 class PostgreSQL(Database):
     ID, TIME, MARK = "serial PRIMARY KEY", "timestamptz", "%s"
     HOUR = "to_char(created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24')"
+    # PostgreSQL has times that Python has not.
+    SOUND = "created >= '1970-01-01' AND created < '9999-01-01' AND " + sound_texts("octet_length")
+    AS_TEXT = 'left("{column}"::text, {most})'
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         import psycopg2
@@ -606,12 +455,26 @@ class PostgreSQL(Database):
     def begin(self, cursor: Any, lock: str) -> None:
         if not lock:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # Somebody may lock the table, or have a view without end in its place.
+            cursor.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '5min'")
+            cursor.execute("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'")
         else:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('web2py.deployment'), hashtext(%s))", [lock])
 
     def tables(self, cursor: Any) -> set[str]:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))")
         return {row[0] for row in cursor.fetchall()}
+
+    def columns(self, cursor: Any) -> dict[str, str]:
+        cursor.execute(
+            "SELECT attname, relkind::text || ' ' || format_type(atttypid, NULL) FROM pg_class JOIN pg_attribute "
+            "ON attrelid = pg_class.oid WHERE pg_class.oid = to_regclass('ticket') AND attnum > 0 AND NOT attisdropped"
+        )
+        return dict(cursor.fetchall())
+
+    def as_made(self, columns: Mapping[str, str]) -> bool:
+        made = {column: "r timestamp with time zone" if column == "created" else "r text" for column in COLUMNS}
+        return {column: columns.get(column) for column in COLUMNS} == made
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
         cursor.execute(
@@ -656,15 +519,37 @@ def copied(value: Any) -> bytes:
 class SQLite(Database):
     ID, TIME, MARK = "integer PRIMARY KEY AUTOINCREMENT", "timestamp", "?"
     HOUR = "replace(substr(created, 1, 13), ' ', 'T')"
+    # SQLite keeps a value of any type in any column.
+    SOUND = (
+        "typeof(created) = 'text' AND length(created) < 40 AND created >= '1970-' AND created < '9999-' "
+        "AND substr(datetime(created, '+0 days'), 1, 10) = substr(created, 1, 10) AND "
+        + " AND ".join(f"typeof({column}) = 'text'" for column in SHORT)
+        + " AND "
+        + sound_texts("length")
+    )
+    AS_TEXT = 'substr(CAST("{column}" AS text), 1, {most})'
 
     def __init__(self, path: str, reading: bool) -> None:
         import sqlite3
 
+        for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+            # Opening a FIFO waits for ever, and a link leads somewhere else.
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(name)
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                    raise OSError(
+                        f"{name} is no regular file with one name; move it away, and the next run makes another"
+                    )
         sqlite3.register_adapter(datetime.datetime, lambda time: time.isoformat(" "))
         # Who only reads makes no file, and then sees a database without tables.
         file = path if not reading or os.path.exists(path) else ":memory:"
-        super().__init__(sqlite3.connect(file, timeout=60, isolation_level=None))
-        if not reading:
+        super().__init__(sqlite3.connect(file, timeout=10 if reading else 60, isolation_level=None))
+        self.connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        if reading:
+            # A view without end may be in the place of the table.
+            end = time.monotonic() + LONGEST_QUERY
+            self.connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+        else:
             self.connection.execute("PRAGMA journal_mode = WAL")
         self.refused = sqlite3.DataError
 
@@ -673,6 +558,13 @@ class SQLite(Database):
 
     def tables(self, cursor: Any) -> set[str]:
         return {row[0] for row in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def columns(self, cursor: Any) -> dict[str, str]:
+        kinds = [row[0] for row in cursor.execute("SELECT type FROM sqlite_master WHERE name = 'ticket'")]
+        return {row[1]: kinds[0] for row in cursor.execute("PRAGMA table_info(ticket)")} if kinds else {}
+
+    def as_made(self, columns: Mapping[str, str]) -> bool:
+        return {column: columns.get(column) for column in COLUMNS} == dict.fromkeys(COLUMNS, "table")
 
     def fingerprints(self, cursor: Any, application: str, among: set[str]) -> set[str]:
         statement = "SELECT 1 FROM ticket WHERE application = ? AND fingerprint = ? AND traceback IS NOT NULL LIMIT 1"
@@ -703,65 +595,87 @@ def connect(settings: Mapping[str, Any], reading: bool = False) -> Database:
 
 COUNTS = (
     "SELECT application, fingerprint, server, count(*), min(created), max(created) FROM ticket WHERE {where} "
-    "GROUP BY application, fingerprint, server ORDER BY application, fingerprint, server"
+    "GROUP BY application, fingerprint, server ORDER BY max(created) DESC LIMIT {groups}"
 )
 # Of those with a text the newest; others only where none has one.
 NEWEST = (
-    "SELECT application, fingerprint, error_type, message, layer, ticket_id, traceback FROM ("
+    "SELECT application, fingerprint, substr(error_type, 1, {most}), substr(message, 1, {most}), "
+    "substr(layer, 1, {most}), ticket_id, substr(traceback, 1, {most}) FROM ("
     "SELECT *, row_number() OVER (PARTITION BY application, fingerprint "
     "ORDER BY CASE WHEN traceback IS NULL THEN 1 ELSE 0 END, created DESC) AS place FROM ticket WHERE {where}"
-    ") AS ranked WHERE place = 1"
+    ") AS ranked WHERE place = 1 ORDER BY created DESC LIMIT {problems}"
 )
-TIMELINE = "SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2"
+TIMELINE = "SELECT {hour}, application, count(*) FROM ticket WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {groups}"
+UNSOUND = (
+    "SELECT substr(coalesce(CAST(application AS text), ''), 1, 60), count(*) FROM ticket "
+    "WHERE NOT coalesce({sound}, false) GROUP BY 1 ORDER BY 2 DESC LIMIT 20"
+)
+# Applications write into the database, too: a report has an end, whatever is in there.
+MOST_GROUPS = 100_000
+MOST_PROBLEMS = 2000
+MOST_ROWS = 200_000
+LONGEST_TEXT = 40_000
+TEXTS = ("error_type", "message", "layer", "ticket_id", "traceback")
 
 
-def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
-    """What is in the database, by application, server, hour and problem; a problem is one fingerprint.
+class Findings:
+    """What a report is made of, and what had to be left out of it."""
 
-    Of each problem the newest ticket that was kept whole is given. All times are UTC.
-    """
-    names = list(applications)
-    conditions, values = ["1 = 1"], []
-    if names:
-        conditions.append(f"application IN ({', '.join([database.MARK] * len(names))})")
-        values += names
-    if since:
-        conditions.append(f"created >= {database.MARK}")
-        values.append(since)
-    where = " AND ".join(conditions)
+    def __init__(self) -> None:
+        self.problems: dict[tuple[str, str], dict[str, Any]] = {}
+        self.timeline: Counter[tuple[str, str]] = Counter()
+        self.left_out: list[dict[str, Any]] = []
 
-    problems: dict[tuple[str, str], dict[str, Any]] = {}
-    with database.transaction() as cursor:
+    def leave_out(self, application: str, tickets: int, reason: str) -> None:
+        self.left_out.append({"application": application, "tickets": tickets, "reason": reason})
 
-        def rows(statement: str) -> list[tuple]:
-            cursor.execute(statement.format(where=where, hour=database.HOUR), values)
-            return cursor.fetchall()
-
-        # Before the first ticket was collected there is no table.
-        there = "ticket" in database.tables(cursor)
-        counts, newest, timeline = (rows(statement) if there else [] for statement in (COUNTS, NEWEST, TIMELINE))
-    for application, print_, server, count, first, last in counts:
-        problem = problems.setdefault(
-            (application, print_),
+    def count(self, application: str, fingerprint: str, server: str, number: int, first: str, last: str) -> dict:
+        problem = self.problems.setdefault(
+            (application, fingerprint),
             {
                 "application": application,
-                "fingerprint": print_,
+                "fingerprint": fingerprint,
                 "count": 0,
                 "servers": {},
                 "first_seen": "9",
                 "last_seen": "",
             },
         )
-        problem["count"] += count
-        problem["servers"][server] = count
-        problem["first_seen"] = min(problem["first_seen"], database.time(first))
-        problem["last_seen"] = max(problem["last_seen"], database.time(last))
-    for application, print_, *values_ in newest:
-        found = dict(zip(("error_type", "message", "layer", "ticket_id", "traceback"), values_, strict=True))
-        problems[application, print_] |= {name: value or "" for name, value in found.items()}
+        problem["count"] += number
+        problem["servers"][server] = problem["servers"].get(server, 0) + number
+        problem["first_seen"] = min(problem["first_seen"], first)
+        problem["last_seen"] = max(problem["last_seen"], last)
+        return problem
+
+
+def report(database: Database, applications: Iterable[str] = (), since: datetime.datetime | None = None) -> dict:
+    """What is in the database, by application, server, hour and problem; a problem is one fingerprint.
+
+    Of each problem the newest ticket that was kept whole is given. All times are UTC. A row that no collector has
+    written is left out, and `left_out` says so.
+    """
+    found = Findings()
+    with database.transaction() as cursor:
+        columns = database.columns(cursor)
+        # Before the first ticket was collected there is no table.
+        if columns and database.as_made(columns):
+            read_groups(database, cursor, found, list(applications), since)
+        elif columns:
+            found.leave_out("", 0, "the table of tickets is not as the collector made it, and was read row by row")
+            read_rows(database, cursor, found, columns, set(applications), since)
+        elif any(name.startswith("web2py_ticket_") for name in database.tables(cursor)):
+            found.leave_out("", 0, "the table of tickets is gone; the next run of the collector makes another")
+    without_text = [key for key, problem in found.problems.items() if "traceback" not in problem]
+    for key in without_text:
+        problem = found.problems.pop(key)
+        found.leave_out(problem["application"], problem["count"], f"a report has at most {MOST_PROBLEMS} problems")
+    # A thousand times the same is said once.
+    reasons: Counter[tuple[str, str]] = Counter()
+    for one in found.left_out:
+        reasons[one["application"], one["reason"]] += one["tickets"]
     by_application: Counter[str] = Counter()
     by_server: Counter[str] = Counter()
-    for problem in problems.values():
+    for problem in found.problems.values():
         by_application[problem["application"]] += problem["count"]
         by_server.update(problem["servers"])
     return {
@@ -771,10 +685,94 @@ def report(database: Database, applications: Iterable[str] = (), since: datetime
         "servers": dict(sorted(by_server.items())),
         "timeline": [
             {"time": f"{hour}:00:00+00:00", "application": application, "count": count}
-            for hour, application, count in timeline
+            for (hour, application), count in sorted(found.timeline.items())
+            if application in by_application
         ],
-        "problems": sorted(problems.values(), key=lambda problem: problem["last_seen"], reverse=True),
+        "problems": sorted(found.problems.values(), key=lambda problem: problem["last_seen"], reverse=True),
+        "left_out": [
+            {"application": application, "tickets": count, "reason": reason}
+            for (application, reason), count in reasons.most_common(100)
+        ],
     }
+
+
+def read_groups(
+    database: Database, cursor: Any, found: Findings, names: list[str], since: datetime.datetime | None
+) -> None:
+    """From a table that is as the collector made it: the database counts."""
+    conditions, values = [database.SOUND], []
+    if names:
+        conditions.append(f"application IN ({', '.join([database.MARK] * len(names))})")
+        values += names
+    if since:
+        conditions.append(f"created >= {database.MARK}")
+        values.append(since)
+    limits = {"groups": MOST_GROUPS, "problems": MOST_PROBLEMS, "most": LONGEST_TEXT, "hour": database.HOUR}
+
+    def rows(statement: str) -> list[tuple]:
+        cursor.execute(statement.format(where=" AND ".join(conditions), **limits), values)
+        return cursor.fetchall()
+
+    for application, fingerprint, server, number, first, last in rows(COUNTS):
+        found.count(application, fingerprint, server, number, database.time(first), database.time(last))
+    for application, fingerprint, *texts in rows(NEWEST):
+        if (application, fingerprint) in found.problems:
+            found.problems[application, fingerprint] |= {
+                name: value or "" for name, value in zip(TEXTS, texts, strict=True)
+            }
+    for hour, application, number in rows(TIMELINE):
+        found.timeline[hour, application] += number
+    cursor.execute(UNSOUND.format(sound=f"({database.SOUND})"))
+    for application, number in cursor.fetchall():
+        found.leave_out(application, number, "a time, a type or a length that no ticket has")
+
+
+def read_rows(
+    database: Database,
+    cursor: Any,
+    found: Findings,
+    columns: Mapping[str, str],
+    names: set[str],
+    since: datetime.datetime | None,
+) -> None:
+    """From whatever else is named like the table: each row is judged."""
+    wanted = [
+        database.AS_TEXT.format(column=column, most=LONGEST_TEXT) if column in columns else "''" for column in COLUMNS
+    ]
+    cursor.execute(f"SELECT {', '.join(wanted)} FROM ticket LIMIT {MOST_ROWS + 1}")  # noqa: S608 (names of ours)
+    for number in itertools.count():
+        row = cursor.fetchone()
+        if row is None:
+            return
+        if number == MOST_ROWS:
+            found.leave_out("", 0, f"the rest of more than {MOST_ROWS} rows")
+            return
+        values = {name: value or "" for name, value in zip(COLUMNS, row, strict=True)}
+        application, fingerprint, server = (values[name] for name in SHORT)
+        if names and application not in names:
+            continue
+        try:
+            if not all(1 <= len(values[name]) <= LONGEST_SHORT for name in SHORT):
+                raise ValueError("no name")
+            created = datetime.datetime.fromisoformat(values["created"])
+            if created.tzinfo is None:
+                created = created.replace(tzinfo=datetime.timezone.utc)
+            created = created.astimezone(datetime.timezone.utc)
+            if not 1970 <= created.year < datetime.MAXYEAR:
+                raise ValueError("no time")
+        except (ValueError, OverflowError):
+            found.leave_out(application[:60], 1, "a time, a type or a length that no ticket has")
+            continue
+        if since and created < since:
+            continue
+        if len(found.problems) >= MOST_PROBLEMS and (application, fingerprint) not in found.problems:
+            found.leave_out(application, 1, f"a report has at most {MOST_PROBLEMS} problems")
+            continue
+        moment = created.isoformat(timespec="seconds")
+        problem = found.count(application, fingerprint, server, 1, moment, moment)
+        if "traceback" not in problem or (problem["last_seen"] == moment and values["traceback"]):
+            problem |= {name: values[name] for name in TEXTS}
+        found.timeline[f"{created:%Y-%m-%dT%H}", application] += 1
 
 
 # --- Collecting -------------------------------------------------------------------------------------------------------

@@ -79,7 +79,12 @@ report:
       description:
         - Each with C(application), C(fingerprint), C(error_type), C(message), C(layer), C(count), C(first_seen),
           C(last_seen), C(servers), and C(ticket_id) and C(traceback) of the newest ticket that was kept whole. The one
-          seen last comes first.
+          seen last comes first. At most 2000, with texts of at most 40,000 characters.
+      type: list
+    left_out:
+      description:
+        - What is not in the report, as C(application), number of C(tickets) and C(reason). Applications can write into
+          the database, too.
       type: list
 """
 

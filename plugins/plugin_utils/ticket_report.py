@@ -129,7 +129,7 @@ def html(report: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.globals.update(cut=_cut, number=_number, moment=_moment)
     return environment.from_string(template).render(
-        report={"since": None, "quarantined": {}, "failed": [], **report},
+        report={"since": None, "quarantined": {}, "failed": [], "left_out": [], **report},
         chart=chart(report["timeline"], report["applications"]) if report["total"] else None,
         style=Markup(style),  # noqa: S704 (ours)
         script=Markup(script),  # noqa: S704 (ours)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import json
 import os
 import pickle
 import re
@@ -79,8 +80,9 @@ def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
         (b"\x80\x04Nr\xff\xff\xff\xffN.", "leaves something over"),
         (b"\x80\x09N.", "protocol 9"),
         (b"N.N.", "goes on after its end"),
-        (b"\x81.", "operation 0x81"),
-        (b"\x96" + b"\xff" * 8 + b".", "operation 0x96"),
+        (b"\x81.", "takes more than it has"),
+        (b"\x82\x01.", "operation 0x82"),
+        (b"\x96" + b"\xff" * 8 + b".", "ends in the middle"),
         (b"\x80\x04})Ns.", "other keys"),
         (b"R.", "takes more than it has"),
     ],
@@ -104,7 +106,7 @@ XML_CALL = b"cgluon.html\nXML_unpickle\n"
 @pytest.mark.parametrize(
     ("snapshot", "said"),
     [
-        (b"}X\x01\0\0\0x](as", "part of its operations"),
+        (b"}X\x01\0\0\0x](as", "takes more than it has"),
         (b"}X\x01\0\0\0x" + XML_CALL + b"s", "part of its operations"),
         (b"}" + b"G" + b"\x3f" * 8 + b"Ns", "other keys"),
         (b"}\x8a\x05\0\0\0\x80\0Ns", "other keys"),
@@ -551,15 +553,15 @@ def test_what_comes_while_a_report_is_read_is_not_in_it(folder, tmp_path, monkey
     put(folder)
     with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
         collect(folder, database)
-        tables = database.tables
+        columns = database.columns
 
         def and_meanwhile(cursor):
-            found = tables(cursor)
+            found = columns(cursor)
             put(folder, SAME.replace("ValueError", "KeyError"))
             collect(folder, other)
             return found
 
-        monkeypatch.setattr(database, "tables", and_meanwhile)
+        monkeypatch.setattr(database, "columns", and_meanwhile)
         found = tickets.report(database)
         monkeypatch.undo()
         assert (found["total"], len(found["problems"]), len(found["timeline"])) == (1, 1, 1)
@@ -618,3 +620,152 @@ def test_the_report_counts_what_is_there(folder, database):
 def test_a_name_that_no_application_has_makes_no_table(database, wrong):
     with pytest.raises(ValueError, match="application"):
         database.prepare(wrong)
+
+
+# Rows and files that no collector has written
+
+
+ROW = dict(
+    zip(
+        tickets.COLUMNS,
+        ("evil", "1", "www9", "c", "2026-11-24 08:00:00+00:00", "l", "E", "m", "t", "c", "f"),
+        strict=True,
+    )
+)
+HOSTILE = {
+    "infinity": {"created": "infinity"},
+    "before Christ": {"created": "0044-03-15 BC"},
+    "the year 0": {"created": "0000-00-00 00:00:00"},
+    "the 31st of February": {"created": "2026-02-31 08:00:00+00:00"},
+    "the year 10000": {"created": "10000-01-01 08:00:00+00:00"},
+    "number as time": {"created": 5},
+    "text as time": {"created": "now"},
+    "time without end": {"created": "2026-11-24 08:00:00" + "0" * 1000},
+    "bytes as time": {"created": b"2026-11-24 08:00:00+00:00"},
+    "bytes as application": {"application": b"\xff\0"},
+    "long application": {"application": "x" * 100_000},
+    "long server": {"server": "x" * 1000},
+    "huge message": {"message": "x" * (13 << 20)},
+    "no fingerprint": {"fingerprint": ""},
+}
+
+
+def insert(database, **changes) -> None:
+    marks = ", ".join("?" * len(ROW))
+    database.connection.execute(f"INSERT INTO ticket VALUES ({marks})", list({**ROW, **changes}.values()))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_row_that_no_collector_has_written_is_left_out_and_named(folder, database, name):
+    put(folder)
+    collect(folder, database)
+    insert(database, **HOSTILE[name])
+    found = tickets.report(database)
+    assert (found["total"], found["applications"], len(found["timeline"])) == (1, {"shop": 1}, 1)
+    (left_out,) = found["left_out"]
+    assert left_out["tickets"] == 1 and "no ticket has" in left_out["reason"] and len(str(left_out)) < 200
+    assert ticket_report_of(found)
+
+
+def ticket_report_of(found) -> str:
+    from ansible_collections.web2py.deployment.plugins.plugin_utils import ticket_report
+
+    page = ticket_report.html(json.loads(json.dumps({**found, "generated": found["since"] or ""})))
+    assert ("left out" in page) is bool(found["left_out"])
+    return page
+
+
+def test_texts_that_are_no_utf8_and_have_nul_are_shown(folder, database):
+    database.prepare("shop")
+    insert(database)
+    database.connection.execute(
+        "UPDATE ticket SET message = CAST(X'61FF62' AS text), traceback = CAST(X'610062' AS text)"
+    )
+    found = tickets.report(database)
+    assert found["total"] == 1 and found["problems"][0]["message"] == "a\ufffdb"
+    assert ticket_report_of(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "total"),
+    [
+        (["ALTER TABLE ticket RENAME TO other", "CREATE VIEW ticket AS SELECT * FROM other"], 1),
+        (["ALTER TABLE ticket RENAME COLUMN message TO more"], 1),
+        (["ALTER TABLE ticket RENAME COLUMN created TO since"], 0),
+        (["DROP TABLE ticket", "CREATE TABLE ticket (x)", "INSERT INTO ticket VALUES (1)"], 0),
+    ],
+)
+def test_another_table_is_read_row_by_row_as_far_as_it_goes(folder, database, change, total):
+    put(folder)
+    collect(folder, database)
+    for statement in change:
+        database.connection.execute(statement)
+    found = tickets.report(database)
+    assert found["total"] == total
+    assert "not as the collector made it" in found["left_out"][0]["reason"] + found["left_out"][-1]["reason"]
+    assert ticket_report_of(found)
+
+
+def test_a_view_without_end_is_ended(folder, database, tmp_path, monkeypatch):
+    database.prepare("shop")
+    database.connection.execute("DROP TABLE ticket")
+    columns = ", ".join(f"'x' AS {column}" for column in tickets.COLUMNS)
+    database.connection.execute(
+        f"CREATE VIEW ticket AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+        f"SELECT {columns} FROM n WHERE x < 0"
+    )
+    monkeypatch.setattr(tickets, "LONGEST_QUERY", 0.5)
+    path = str(tmp_path / "tickets.sqlite")
+    with tickets.connect({"sqlite": path}, reading=True) as reading, pytest.raises(Exception, match="interrupted"):
+        tickets.report(reading)
+
+
+def test_a_report_has_an_end(folder, database, monkeypatch):
+    monkeypatch.setattr(tickets, "MOST_PROBLEMS", 5)
+    database.prepare("shop")
+    for number in range(20):
+        insert(database, ticket_id=str(number), fingerprint=f"f{number}", created=f"2026-11-24 08:00:{number:02}+00:00")
+    found = tickets.report(database)
+    assert found["total"] == 5 and {one["fingerprint"] for one in found["problems"]} == {f"f{n}" for n in range(15, 20)}
+    assert found["left_out"] == [{"application": "evil", "tickets": 15, "reason": "a report has at most 5 problems"}]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "hard link", "folder", "corrupt", "empty", "wal"])
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path, kind, reading):
+    path, other = tmp_path / "tickets.sqlite", tmp_path / "other.sqlite"
+    with tickets.connect({"sqlite": str(other)}) as database:
+        database.prepare("shop")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(other)
+    elif kind == "hard link":
+        os.link(other, path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "wal":
+        os.mkfifo(f"{path}-wal")
+    else:
+        path.write_bytes(b"no database " * 1000 if kind == "corrupt" else b"")
+    before = time.monotonic()
+    if kind == "empty":
+        with tickets.connect({"sqlite": str(path)}, reading) as database:
+            assert tickets.report(database)["total"] == 0
+    else:
+        reason = r"regular file|unable to open|not a database"
+        with pytest.raises(Exception, match=reason), tickets.connect({"sqlite": str(path)}, reading) as database:
+            tickets.report(database)
+    assert time.monotonic() - before < 5
+
+
+def test_a_database_that_somebody_has_locked_is_an_error_after_seconds(tmp_path, monkeypatch):
+    path = str(tmp_path / "tickets.sqlite")
+    with tickets.connect({"sqlite": path}) as database:
+        database.prepare("shop")
+        database.connection.execute("PRAGMA journal_mode = DELETE")
+        database.connection.execute("BEGIN EXCLUSIVE")
+        before = time.monotonic()
+        with pytest.raises(Exception, match="locked"), tickets.connect({"sqlite": path}, reading=True) as reading:
+            tickets.report(reading)
+        assert time.monotonic() - before < 15

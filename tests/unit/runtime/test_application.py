@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from web2py_runtime import application
+from web2py_runtime import application, stored_sessions
 
 DATABASE = {
     "uri": "postgres://shop:a%40b@db:5432/shop?sslmode=verify-full",
@@ -112,22 +112,16 @@ class TestSessionsInTheDatabase:
         (options,) = session.connected
         return options
 
-    def test_they_run_no_code(self) -> None:
+    def test_they_are_read_by_what_runs_no_code(self) -> None:
         options = self.connect()
         assert options["db"] == "the database"
         assert options["safe_unpickle"] is True
-        assert options["pickle_allowed_classes"] == application.SESSION_CLASSES
+        assert options["pickle_allowed_classes"] == {}
+        assert sys.modules["gluon.globals"].safe_loads is stored_sessions.loads
 
-    def test_classes_of_the_application_are_taken_beside_those_of_web2py(self) -> None:
+    def test_classes_of_the_application_are_taken(self) -> None:
         own = {"applications.shop.modules.basket": ["Basket"]}
-        before = json.dumps(application.SESSION_CLASSES)
-        assert self.connect(session_classes=own)["pickle_allowed_classes"] == {**application.SESSION_CLASSES, **own}
-        assert json.dumps(application.SESSION_CLASSES) == before, "not for the other applications of this process"
-
-    def test_a_class_of_a_module_that_web2py_uses_too(self) -> None:
-        """argument_specs: beside those of web2py."""
-        allowed = self.connect(session_classes={"gluon.storage": ["Settings"]})["pickle_allowed_classes"]
-        assert {"Settings", "Storage", "List", "Messages"} <= set(allowed["gluon.storage"])
+        assert self.connect(session_classes=own)["pickle_allowed_classes"] == own
 
 
 @pytest.mark.parametrize(("choice", "meant"), [("ram", "ram"), ("disk", "disk")])
@@ -171,16 +165,18 @@ def pydal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "gluon",
         "gluon.dal",
+        "gluon.globals",
         "gluon.http",
         "pydal",
-        "pydal.migrator",
+        "web2py_runtime.migrator",
         "pydal.helpers",
         "pydal.helpers.classes",
     ):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setattr(sys.modules["gluon.dal"], "DAL", Database, raising=False)
     monkeypatch.setattr(sys.modules["gluon.http"], "HTTP", type("HTTP", (Exception,), {}), raising=False)
-    monkeypatch.setattr(sys.modules["pydal.migrator"], "InDBMigrator", "in the database", raising=False)
+    monkeypatch.setattr(sys.modules["gluon"], "globals", sys.modules["gluon.globals"], raising=False)
+    monkeypatch.setattr(sys.modules["web2py_runtime.migrator"], "Migrator", "in the database", raising=False)
     file = SimpleNamespace(try_create_web2py_filesystem=lambda db: db.statements.append("CREATE web2py_filesystem"))
     monkeypatch.setattr(sys.modules["pydal.helpers.classes"], "DatabaseStoredFile", file, raising=False)
 

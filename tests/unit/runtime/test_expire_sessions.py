@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import time
@@ -15,10 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hostile_pickles as hostile
 import pytest
-from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 
 RUNTIME = Path(__file__).resolve().parents[3] / "roles" / "web2py" / "files"
+SHARED = RUNTIME.parents[2] / "plugins" / "module_utils"
 SCRIPT = RUNTIME / "web2py_runtime" / "expire_sessions.py"
 HOUR = 3600
 
@@ -115,6 +116,63 @@ def test_who_asked_to_be_remembered_is_for_as_long_as_the_application_says(
     assert path.exists() is stays
 
 
+DAY = 86400
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    ("session_content", "stays"),
+    [
+        ({"auth": {"expiration": 3600, "name": "John Hjh (G"}}, False),
+        ({"auth": {"expiration": 30 * DAY}}, True),
+        ({"auth": {"expiration": float(30 * DAY)}}, True),
+        ({"auth": {"expiration": 1 << 40}}, True),
+        ({"auth": {"expiration": str(30 * DAY)}}, True),
+        ({"coupon": {"expiration": 5}, "auth": {"expiration": 30 * DAY}}, True),
+        ({"auth": {"user": {"expiration": None}, "expiration": 30 * DAY}}, True),
+        ({"auth": {"expiration": 30 * DAY}, "coupon": {"expiration": 5}}, True),
+        ({"coupon": {"expiration": 30 * DAY}, "auth": {"expiration": 5}}, False),
+        ({"list": ["expiration"] * 300, "auth": {"expiration": 30 * DAY}}, True),
+        ({"text": "x" * 70_000, "coupon": {"expiration": 5}, "auth": {"expiration": 30 * DAY}}, True),
+        ({(1, "a"): 5, None: 6, 1.5: {1, 2}, "auth": {"expiration": 30 * DAY}}, True),
+    ],
+)
+def test_a_look_at_a_session_says_the_same_as_reading_it(
+    run: Any, session: Any, session_content: dict[Any, Any], stays: bool, protocol: int
+) -> None:
+    path = session("visitor", 48, pickle.dumps(session_content, protocol))
+    run(str(DAY))
+    assert path.exists() is stays
+
+
+def test_what_is_no_session_is_deleted_when_it_is_old_and_stops_nothing(
+    run: Any, session: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sessions"
+    os.mkfifo(folder / "fifo")
+    (folder / "zero").symlink_to("/dev/zero")
+    (folder / "folder").symlink_to("/")
+    session("unreadable", 5).chmod(0)
+    os.link(session("whole", 5), folder / "hard")
+    with open(folder / "sparse", "wb") as sparse:
+        sparse.truncate(1 << 30)
+    for name, data in {**hostile.RUN, **hostile.OTHERS}.items():
+        session(name.replace(" ", "-"), 5, b"}X\x0a\0\0\0expiration" + data[-1 << 19 :])
+    deep = folder
+    for _ in range(100):
+        deep = deep / "deep"
+        deep.mkdir()
+    for path in folder.iterdir():
+        os.utime(path, (1, 1), follow_symlinks=False)
+    number = sum(1 for path in folder.iterdir() if path.name != "deep")
+    before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert run(str(HOUR)).splitlines()[-1] == f"{number} sessions deleted"
+    assert time.monotonic() - before[0] < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before[1] < 150 << 10
+    assert [path.name for path in folder.iterdir()] == ["deep"], "beyond so many levels it is no folder of sessions"
+    assert not Path(hostile.MARK).exists()
+
+
 def test_a_short_time_in_a_session_does_not_shorten_its_life(run: Any, session: Any) -> None:
     path = session("visitor", 0.5, remembered(60))
     run(str(HOUR))
@@ -145,23 +203,22 @@ def test_a_visitor_who_logs_out_meanwhile_is_no_error(
     run: Any, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both before the session is looked at, and between that and its end."""
-    before, between, old = session("a", 5), session("b", 5), session("c", 5)
-    looked, opened = os.lstat, open
+    before, between, old = session("a", 5, b"before"), session("b", 5, b"between"), session("c", 5)
+    opened, read = os.open, os.read
 
-    def lstat(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
-        if str(path) == str(before):
-            before.unlink(missing_ok=True)
-        return looked(path, *arguments, **options)
+    def open_and_gone(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == "a":
+            before.unlink()
+        return opened(path, *arguments, **options)
 
-    @contextlib.contextmanager
-    def read_and_gone(path: Any, *arguments: Any, **options: Any) -> Any:
-        with opened(path, *arguments, **options) as file:
-            yield file
-        if str(path) == str(between):
+    def read_and_gone(file: int, size: int) -> bytes:
+        data = read(file, size)
+        if data == b"between":
             between.unlink()
+        return data
 
-    monkeypatch.setattr(os, "lstat", lstat)
-    monkeypatch.setattr("builtins.open", read_and_gone)
+    monkeypatch.setattr(os, "open", open_and_gone)
+    monkeypatch.setattr(os, "read", read_and_gone)
     assert run(str(HOUR)) == "1 sessions deleted\n"
     assert not old.exists()
 
@@ -186,8 +243,10 @@ PROGRAM = """
 import datetime, json, runpy, sys, types
 from pathlib import Path
 from pydal import DAL, Field
+import web2py_runtime
 
-folder, script, seconds = sys.argv[1:]
+folder, script, seconds, shared = sys.argv[1:]
+web2py_runtime.__path__.append(shared)
 now = datetime.datetime.now()
 db = DAL("sqlite:memory")
 table = db.define_table(
@@ -211,21 +270,9 @@ print(json.dumps([row.unique_key for row in db(table).select(orderby=table.id)])
 """
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["release", "head"])
-def pydal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pydal of the lab's web2py."""
-    lab = pytest.importorskip("lab", reason="ansible-test does not know the lab")
-    tree, _version = source.framework(source.read_path(str(lab.web2py(head=request.param).path)))
-    package = tree.below("gluon/packages/pydal")
-    if not package.has("pydal/adapters/sqlite.py"):
-        pytest.skip("the stand-in has no pydal")
-    folder = tmp_path_factory.mktemp("pydal")
-    for name, entry in package.entries.items():
-        if name.startswith("pydal/") and name.endswith(".py"):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(entry.read())
-    return folder
+@pytest.fixture(scope="module")
+def pydal(web2py: Path) -> Path:
+    return web2py / "gluon" / "packages" / "pydal"
 
 
 def expire(folder: Path, pydal: Path, rows: list[tuple[str, float, bytes | None]]) -> tuple[str, list[str]]:
@@ -234,7 +281,7 @@ def expire(folder: Path, pydal: Path, rows: list[tuple[str, float, bytes | None]
     data = [(key, hours, None if content is None else content.hex()) for key, hours, content in rows]
     (folder / "rows.json").write_text(json.dumps(data))
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(SCRIPT), str(HOUR)],
+        [sys.executable, "-c", PROGRAM, str(folder), str(SCRIPT), str(HOUR), str(SHARED)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{pydal}:{RUNTIME}", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,

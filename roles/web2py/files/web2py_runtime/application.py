@@ -15,14 +15,6 @@ from typing import Any
 logger = logging.getLogger("web2py_runtime")
 # Set for the one process that may change tables; see migrate.py.
 MIGRATE = "WEB2PY_RUNTIME_MIGRATE"
-# What web2py itself puts into sessions, beside numbers, texts, dates and collections of them.
-SESSION_CLASSES = {
-    "gluon.globals": ["Session"],
-    "gluon.storage": ["List", "Messages", "Storage"],
-    "gluon.languages": ["lazyT", "pickle_lazyT"],
-    "pydal.helpers.classes": ["Reference", "Reference_unpickler"],
-    "copyreg": ["_reconstructor"],
-}
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,7 +62,8 @@ def apply(settings: dict[str, Any], request: Any, response: Any, session: Any, c
 def connect(settings: dict[str, Any]) -> Any:
     """The application's database. Only the process that migrates may change its tables."""
     from gluon.dal import DAL
-    from pydal.migrator import InDBMigrator
+
+    from web2py_runtime.migrator import Migrator
 
     migrate = os.environ.get(MIGRATE) == "1"
     database = settings["database"]
@@ -85,7 +78,7 @@ def connect(settings: dict[str, Any]) -> Any:
         migrate_enabled=migrate,
         table_hash=settings["application"],
         # What pydal knows of the tables belongs to the database, not to a folder of one of several hosts.
-        adapter_args={"migrator": InDBMigrator},
+        adapter_args={"migrator": Migrator},
     )
     if migrate:
         prepare_migration(db)
@@ -116,10 +109,14 @@ def known_tables(db: Any) -> str:
 def connect_session(settings: dict[str, Any], request: Any, response: Any, session: Any, db: Any) -> None:
     storage = settings.get("sessions")
     if storage == "database":
-        # Who can write into the database must not be able to run code here.
-        classes = {module: list(names) for module, names in SESSION_CLASSES.items()}
-        for module, names in settings.get("session_classes", {}).items():
-            classes[module] = [*classes.get(module, []), *names]
+        from gluon import globals as web2py_globals
+
+        from web2py_runtime import stored_sessions
+
+        # Who can write into the database must not be able to run code here. web2py's own reader lets what is pickled
+        # change the classes it names, and use up memory and time.
+        web2py_globals.safe_loads = stored_sessions.loads
+        classes = {module: list(names) for module, names in settings.get("session_classes", {}).items()}
         session.connect(request, response, db=db, safe_unpickle=True, pickle_allowed_classes=classes)
     elif storage == "cookie":
         session.connect(request, response, cookie_key=settings["cookie_key"], compression_level=6)

@@ -4,103 +4,212 @@ web2py.py -S <application> -R …/expire_sessions.py -A <seconds> <settings file
 
 Takes the place of web2py's scripts/sessions2trash.py, which reads all sessions in the database at once, runs whatever
 is pickled in them, and lets one user's "remember me" decide about the sessions after it. A session whose user is
-remembered for longer lives for that long.
+remembered for longer lives for that long; of what cannot be read as a session the age alone decides.
 """
 
 import contextlib
 import datetime
-import io
 import os
-import pickle
+import re
+import stat
 import sys
 import time
 import traceback
 
+from web2py_runtime import pickles
 from web2py_runtime.application import configure
 
 BATCH = 500
+# Bytes of a session that is read, and of those that are read at once.
+LARGEST = 1 << 20
+MOST_AT_ONCE = 16 << 20
+# An `expiration` of at most 65,535 seconds, or none, as Python writes it after its key; and a key that was written
+# before, followed by what may be more. Few sessions need more than a look at these.
+SHORT = re.compile(rb"expiration(?:\x94|q.|r....)(?:K.|M..|N)", re.DOTALL)
+REUSED = re.compile(rb"(?:h.|j....)[JGXIhjLFVc(\x8a-\x8d]", re.DOTALL)
+ONE_FRAME = 60_000
+# web2py has one level of folders, with `separate`; each takes a file descriptor.
+MOST_LEVELS = 32
 
 
-class Anything(dict):
-    """Stands for an object of whatever class and holds its items; nothing of the class itself is loaded or run."""
+class Anything:
+    """Stands for an object of whatever class; nothing of the class itself is loaded or run."""
 
-    def __init__(self, *arguments):
-        super().__init__()
-        for argument in arguments:
-            self.__setstate__(argument)
+    def __init__(self, parts):
+        self.parts = parts
 
-    def __setstate__(self, state):
-        if isinstance(state, dict):
-            self.update(state)
 
-    def append(self, item):
+class Objects(pickles.Objects):
+    """Keeps what objects were made of, as a session is one."""
+
+    def find(self, module, name):
+        return Anything([])
+
+    def call(self, function, arguments):
+        return Anything([*arguments] if isinstance(arguments, tuple) and len(arguments) < 10 else [])
+
+    def create(self, kind, arguments, options):
+        return self.call(kind, arguments)
+
+    def build(self, value, state):
+        if isinstance(value, Anything):
+            value.parts.append(state)
+        return value
+
+    def set_items(self, target, keys, values):
+        if isinstance(target, Anything):
+            # Later ones take the place of earlier ones.
+            pairs = zip(keys, values, strict=True)
+            target.parts.insert(0, {key: value for key, value in pairs if isinstance(key, str)})
+
+    def append(self, target, values):
         """For a list of a class of its own."""
 
-    extend = append
-    __hash__ = object.__hash__
+    def is_own_key(self, key):
+        return isinstance(key, Anything)
 
 
-class Reader(pickle.Unpickler):
-    def find_class(self, module, name):
-        return Anything
+def item(value, name, levels=8):
+    """What a dict, or an object made of dicts, has by that name."""
+    if isinstance(value, dict):
+        return value.get(name)
+    if isinstance(value, Anything) and levels:
+        for part in value.parts[:10]:
+            found = item(part, name, levels - 1)
+            if found is not None:
+                return found
+    return None
 
 
 def lifetime(data, seconds):
     """How long this session lives, by what is in it."""
     try:
         content = data.encode("latin-1") if isinstance(data, str) else data
-        auth = Reader(io.BytesIO(content)).load().get("auth")
-        return max(seconds, int((auth or {}).get("expiration") or 0))
+        # Most visitors have not logged in, or are not remembered.
+        start = content.find(b"expiration")
+        if len(content) > LARGEST or start < 0:
+            return seconds
+        simple = seconds > 0xFFFF and len(content) < ONE_FRAME and not REUSED.search(content, start)
+        if simple and len(SHORT.findall(content)) == content.count(b"expiration"):
+            return seconds
+        expiration = item(item(pickles.read(content, Objects()), "auth"), "expiration")
+        return max(seconds, int(expiration or 0))
     except Exception:
         # Damaged.
         return seconds
 
 
-def expire_files(folder, seconds, now):
-    """Sessions in files; also the empty folders that `separate` leaves."""
-    deleted = 0
-    for path, _folders, files in os.walk(folder, topdown=False):
-        for name in files:
-            file = os.path.join(path, name)
+def content_of(name, folder, size):
+    """What is in a file, as far as it is known to go."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except PermissionError:
+        return b""
+    try:
+        return os.read(file, size)
+    finally:
+        os.close(file)
+
+
+def expire_file(folder, entry, seconds, now):
+    """Delete one session, a link, a pipe or whatever else is there, unless it is young; say whether it is gone."""
+    found = entry.stat(follow_symlinks=False)
+    age = now - found.st_mtime
+    if age <= seconds:
+        return False
+    readable = stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST
+    if age <= lifetime(content_of(entry.name, folder, found.st_size) if readable else b"", seconds):
+        return False
+    os.unlink(entry.name, dir_fd=folder)
+    return True
+
+
+def expire_files(path, seconds, now):
+    """Sessions in files; also the empty folders that `separate` leaves. Returns how many were deleted, and failed."""
+    deleted = failed = 0
+    # Each folder that is being read: its descriptor, its entries, and its name in the one before.
+    opened = []
+
+    def enter(name, parent):
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        opened.append((folder, os.scandir(folder), name))
+
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            # The folder itself may be a link, to where the deployment keeps data.
+            enter(os.path.realpath(path), None)
+        while opened:
+            folder, entries, own_name = opened[-1]
             try:
-                age = now - os.lstat(file).st_mtime
-                if age <= seconds:
-                    continue
-                with open(file, "rb") as session:
-                    data = session.read()
-                if age > lifetime(data, seconds):
-                    os.unlink(file)
-                    deleted += 1
+                entry = next(entries, None)
+                if entry is None:
+                    entries.close()
+                    os.close(folder)
+                    opened.pop()
+                    if opened:
+                        # Not empty, or a visitor has come meanwhile.
+                        with contextlib.suppress(OSError):
+                            os.rmdir(own_name, dir_fd=opened[-1][0])
+                elif not entry.is_dir(follow_symlinks=False):
+                    deleted += expire_file(folder, entry, seconds, now)
+                elif len(opened) < MOST_LEVELS:
+                    enter(entry.name, folder)
+                else:
+                    failed += 1
             except FileNotFoundError:
                 # Its visitor has logged out meanwhile.
                 continue
-        if path != folder:
-            # Not empty, or a visitor has come meanwhile.
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-    return deleted
+            except OSError:
+                # One that cannot be deleted keeps no other one.
+                failed += 1
+    finally:
+        for folder, entries, _name in opened:
+            entries.close()
+            os.close(folder)
+    return deleted, failed
 
 
 def expire_rows(table, seconds, now):
     """Sessions in the database, some at a time."""
     db, deleted, last = table._db, 0, 0
     before = now - datetime.timedelta(seconds=seconds)
+    # No time is read: the database may have some that Python has not.
+    old = table.modified_datetime < before
+    size = table.session_data.len()
     while True:
-        old = (table.id > last) & (table.modified_datetime < before)
-        rows = db(old).select(
-            table.id, table.session_data, table.modified_datetime, orderby=table.id, limitby=(0, BATCH)
-        )
-        if not rows:
+        sizes = db((table.id > last) & old).select(table.id, size, orderby=table.id, limitby=(0, BATCH))
+        if not sizes:
             return deleted
-        last = rows.last().id
-        dead = [
-            row.id
-            for row in rows
-            if (now - row.modified_datetime).total_seconds() > lifetime(row.session_data or b"", seconds)
-        ]
+        last = sizes.last()[table.id]
+        dead, batch, length = [], [], 0
+        for row in sizes:
+            if not 0 < (row[size] or 0) <= LARGEST * 4 // 3:
+                dead.append(row[table.id])
+                continue
+            batch.append(row[table.id])
+            length += row[size]
+            if length > MOST_AT_ONCE:
+                deleted += expire_batch(table, batch, old, seconds, now, dead)
+                batch, length = [], 0
+        deleted += expire_batch(table, batch, old, seconds, now, dead)
         # One that was used meanwhile stays.
-        deleted += db(table.id.belongs(dead) & (table.modified_datetime < before)).delete()
+        deleted += db(table.id.belongs(dead) & old).delete()
         db.commit()
+
+
+def expire_batch(table, batch, old, seconds, now, dead):
+    """Add to `dead` whose sessions live no longer than others; delete of the others those that are too old as well."""
+    db, deleted = table._db, 0
+    for row in db(table.id.belongs(batch)).select(table.id, table.session_data) if batch else ():
+        lives = lifetime(row.session_data or b"", seconds)
+        if lives <= seconds:
+            dead.append(row.id)
+        else:
+            with contextlib.suppress(OverflowError):
+                too_old = table.modified_datetime < now - datetime.timedelta(seconds=lives)
+                deleted += db((table.id == row.id) & old & too_old).delete()
+    return deleted
 
 
 # web2py ends with 0 after an error in a script.
@@ -109,10 +218,12 @@ try:
     if os.path.exists(settings):
         # Not through the application's models: they may expect a visitor.
         configure(settings, request, response, session, cache)  # noqa: F821
-    deleted = expire_files(os.path.join(request.folder, "sessions"), seconds, time.time())  # noqa: F821
+    deleted, failed = expire_files(os.path.join(request.folder, "sessions"), seconds, time.time())  # noqa: F821
     if response.session_db_table:  # noqa: F821
         deleted += expire_rows(response.session_db_table, seconds, datetime.datetime.now())  # noqa: F821
 except Exception:
     traceback.print_exc()
     sys.exit(1)
+if failed:
+    print(f"{failed} files or folders in {request.folder}/sessions could not be deleted", file=sys.stderr)  # noqa: F821
 print(f"{deleted} sessions deleted")
