@@ -9,8 +9,8 @@ short_description: Input of the role postgresql, how many connections web hosts 
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - Enough for all threads of all web hosts at work at the same time, beside the connections that pydal keeps open
-    (C(pool_size)), with C(10) for what is not a web host.
+  - Enough for all threads of all web hosts at work at the same time, even while one user has as many as its limit
+    allows (P(web2py.deployment.postgresql_users#filter)), with C(10) for what is not a web host.
   - PostgreSQL takes another number only by a restart, so the result is V(100), V(200), V(400) and so on, and few
     changes of the site change it.
 options:

@@ -9,7 +9,7 @@ short_description: Input of the role postgresql, the users of applications
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - One user for each application with a database.
+  - One user for each application with a database, with a limit of connections that suits the web hosts.
 options:
   _input:
     description: The list C(web2py_applications).
@@ -20,10 +20,15 @@ options:
     description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
     type: dict
     required: true
+  hosts:
+    description: Variables of the web hosts, as P(web2py.deployment.postgresql_connections#filter) takes them.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
-postgresql_users: "{{ web2py_applications | web2py.deployment.postgresql_users(secrets) }}"
+postgresql_users: "{{ web2py_applications | web2py.deployment.postgresql_users(secrets, [hostvars['www1']]) }}"
 """
 
 RETURN = r"""

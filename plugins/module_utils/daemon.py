@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import site
+from . import networks, site
 
 # Part of unit names, paths and a Python string; systemd would escape other characters.
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -75,7 +75,7 @@ def _address_errors(instance: Mapping[str, Any]) -> list[str]:
     errors = []
     address = instance.get("address", "127.0.0.1")
     try:
-        ipaddress.ip_address(str(address))
+        networks.address(address)
     except ValueError:
         errors.append(f"{name}: address is {address!r}, allowed are IP addresses")
     return errors + site.port_errors({f"{name}: port": instance.get("port")})
@@ -93,7 +93,7 @@ def _administration_errors(instance: Mapping[str, Any]) -> list[str]:
         errors.append(f"{name}: administration needs an address and a port of its own, not a socket")
     elif not instance.get("tls"):
         try:
-            loopback = ipaddress.ip_address(str(instance.get("address", "127.0.0.1"))).is_loopback
+            loopback = networks.address(instance.get("address", "127.0.0.1")).is_loopback
         except ValueError:
             loopback = True  # reported by the address itself
         if not loopback:

@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.web2py.deployment.plugins.module_utils import postgresql
+from ansible_collections.web2py.deployment.plugins.module_utils import networks, postgresql
 from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
 
 CHOICES = {
@@ -51,8 +50,12 @@ WORKERS = {
     "threads": 16,
     "workers": 1,
 }
-# PostgreSQL keeps three for superusers; then the backup, a migration, a person at psql.
+# PostgreSQL keeps three for superusers; then the backup and persons at psql.
 NOT_OF_WEB_HOSTS = 10
+# On each web host a migration, and sessions that are deleted or tickets that are collected.
+JOBS = 2
+# At a reload, processes that finish their last requests stand beside those that begin.
+GENERATIONS = 2
 
 
 def has_database(item: Mapping[str, Any]) -> bool:
@@ -209,7 +212,7 @@ def dal_driver_args(database: Mapping[str, Any]) -> dict[str, Any]:
         arguments["sslrootcert"] = tls["ca_file"]
     # pydal leaves the brackets of an IPv6 address on, which the driver takes for a name.
     with contextlib.suppress(ValueError):
-        arguments["hostaddr"] = str(ipaddress.ip_address(str(database["host"])))
+        arguments["hostaddr"] = str(networks.address(database["host"]))
     return arguments
 
 
@@ -246,12 +249,20 @@ def tickets_settings(server: Mapping[str, Any], secrets: Mapping[str, str], dupl
     return {**found, "duplicates": duplicates}
 
 
-def postgresql_users(applications: Any, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Input of the role postgresql: one user for each application with a database, and one for tickets."""
+def postgresql_users(
+    applications: Any, secrets: Mapping[str, str], hosts: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Input of the role postgresql: one user for each application with a database, and one for tickets.
+
+    Web hosts are given by their variables. What a user needs for all requests that they can work on at once, and at a
+    reload twice that, is all it gets: an application that takes more leaves the others theirs.
+    """
     databases = [database_of(item, secrets) for item in with_data(applications) if has_database(item)]
     if tickets_applications(applications):
         databases.append(tickets_database(secrets))
-    return [{"name": database["user"], "password": database["password"]} for database in databases]
+    hosts = list(hosts)
+    limit = {"connection_limit": GENERATIONS * user_connections(hosts)} if hosts else {}
+    return [{"name": database["user"], "password": database["password"], **limit} for database in databases]
 
 
 def postgresql_databases(applications: Any) -> list[dict[str, Any]]:
@@ -268,7 +279,7 @@ def postgresql_databases(applications: Any) -> list[dict[str, Any]]:
 
 def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str, Any]]:
     """Input of the role postgresql: each user reaches his database, from the host itself and from these addresses."""
-    rules = []
+    rules: list[dict[str, Any]] = []
     for database in postgresql_databases(applications):
         rule = {"databases": [database["name"]], "users": [database["owner"]], "method": "scram-sha-256"}
         rules.append({"type": "local", **rule})
@@ -276,24 +287,30 @@ def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str
     return rules
 
 
+def user_connections(hosts: Iterable[Mapping[str, Any]]) -> int:
+    """How many connections one user needs when all web hosts, given by their variables, work for its application.
+
+    pydal gives each thread a connection while it works, and keeps no more of them in a process than it has threads.
+    """
+    needed = 1
+    for host in hosts:
+        needed += JOBS + sum(processes * threads for processes, threads in web_processes(host))
+        # Each worker of the scheduler, and each task that it runs.
+        workers = entries(host.get("web2py_daemon_scheduler_workers"))
+        needed += sum(2 * _workers(item, "workers") for item in workers if present(item))
+    return needed
+
+
 def postgresql_connections(applications: Any, hosts: Iterable[Mapping[str, Any]]) -> int:
     """How many connections the database server has to take from the web hosts, given by their variables.
 
-    pydal gives each thread a connection while it works, and keeps up to `pool_size` of each database open in each
-    process. So a process has most of them when all its threads work on one application, and the kept connections of the
-    others wait. PostgreSQL changes the number only by a restart: the result is 100, 200, 400 and so on.
+    So many that one user who has all that its limit allows leaves each of the others what it needs. PostgreSQL changes
+    the number only by a restart: the result is 100, 200, 400 and so on.
     """
-    databases = [item["database"] for item in with_data(applications) if has_database(item)]
-    pools = [int(database.get("pool_size", POOL_SIZE)) for database in databases]
+    users = len(postgresql_databases(applications))
     needed = NOT_OF_WEB_HOSTS
-    for host in hosts if pools else ():
-        for processes, threads in web_processes(host):
-            kept = [min(pool, threads) for pool in pools]
-            needed += processes * (threads + sum(kept) - min(kept))
-        workers = entries(host.get("web2py_daemon_scheduler_workers"))
-        # Each worker of the scheduler, and each task that it runs; sessions that are deleted, and tickets collected.
-        needed += sum(2 * _workers(item, "workers") for item in workers if present(item))
-        needed += len(pools) + 1
+    if users:
+        needed += (users - 1 + GENERATIONS) * user_connections(hosts)
     connections = 100
     while connections < needed:
         connections *= 2
@@ -321,18 +338,39 @@ def _workers(given: Mapping[str, Any], name: str) -> int:
 
 
 def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Addresses from which hosts, given by their variables, come to other hosts of the site."""
+    """Addresses from which hosts, given by their variables, come to other hosts of the site.
+
+    Who may connect to a database, a share or a web host follows from these. A host says itself what its facts are, so
+    they are worth one address of one machine.
+    """
     addresses: list[str] = []
     for host in hosts:
+        name = host.get("inventory_hostname")
+        facts = host.get("ansible_facts") or {}
         given = host.get("web2py_client_addresses")
-        if not given:
-            facts = host.get("ansible_facts") or {}
+        # Facts of any name become variables.
+        if "web2py_client_addresses" in facts:
+            raise ValueError(
+                f"web2py_client_addresses of host {name!r} is a fact, {facts['web2py_client_addresses']!r}; it must be "
+                "set in the inventory. Find out what on that host, or which cacheable set_fact, has said so"
+            )
+        if given:
+            wrong = networks.errors(given)
+            errors = [f"web2py_client_addresses of host {name!r} {error}" for error in wrong]
+        else:
             given = [
                 (facts.get("default_ipv4") or {}).get("address") or (facts.get("default_ipv6") or {}).get("address")
             ]
+            errors = [
+                f"the default route's address of host {name!r} {error} Set web2py_client_addresses for that host"
+                for error in map(networks.address_error, filter(None, given))
+                if error
+            ]
+        if errors:
+            raise ValueError("; ".join(errors))
         if not all(given):
             raise ValueError(
-                f"the address of host {host.get('inventory_hostname')!r} is not known, because it "
+                f"the address of host {name!r} is not known, because it "
                 "could not be reached or is left out by --limit: bring it back or take it out of the inventory, run "
                 "the playbook without --limit, or set web2py_client_addresses for that host"
             )

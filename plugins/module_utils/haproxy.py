@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils import networks
 from ansible_collections.web2py.deployment.plugins.module_utils.items import present
 
 # What HAProxy's manual allows in names; no dot, which separates the parts of a variable there.
@@ -72,7 +73,7 @@ def range_error(variable: str, value: Any, lowest: int, highest: int) -> list[st
 
 def address(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(str(text))
+        return networks.address(text)
     except ValueError:
         return None
 
@@ -243,7 +244,7 @@ def keepalived_errors(keepalived: Mapping[str, Any], interfaces: Sequence[str]) 
     versions = set()
     for text in keepalived.get("virtual_addresses") or []:
         try:
-            versions.add(ipaddress.ip_interface(str(text)).version)
+            versions.add(networks.address(str(ipaddress.ip_interface(str(text)).ip)).version)
         except ValueError:
             found.append(
                 f"haproxy_keepalived: virtual_addresses has {text!r}, allowed are IP addresses, as 192.0.2.9/24"

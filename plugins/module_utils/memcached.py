@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
+
+from ansible_collections.web2py.deployment.plugins.module_utils import networks
 
 
 def errors(role: Mapping[str, Any]) -> list[str]:
@@ -14,7 +15,7 @@ def errors(role: Mapping[str, Any]) -> list[str]:
     found = [] if role["addresses"] else ["memcached_addresses: found an empty list, at least one address is needed"]
     for text in role["addresses"]:
         try:
-            address = ipaddress.ip_address(str(text))
+            address = networks.address(text)
         except ValueError as error:
             found.append(f"memcached_addresses: {error}")
             continue

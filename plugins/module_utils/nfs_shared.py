@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils import networks
 from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -21,8 +21,6 @@ SYSTEM = re.compile(
     r"/((bin|boot|dev|etc|lib|lib64|proc|root|run|sbin|sys|tmp|usr)(/.*)?"
     r"|home|media|mnt|opt|srv|var|var/(cache|lib|log|spool|www))"
 )
-# Larger networks are the world, not the hosts of a site.
-SHORTEST_PREFIX = {4: 8, 6: 16}
 # To this user and group root of a client is mapped.
 NOBODY = 65534
 
@@ -53,24 +51,15 @@ def client_error(client: Any) -> str | None:
     text = str(client)
     if re.search(r"[*?@\[]", text):
         return f"found {client!r}, allowed is each client by its address or name, no pattern and no netgroup"
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as error:
-        if is_host_name(client):
-            return None
-        return f"found {client!r} ({error}), allowed are IP addresses, networks (192.0.2.0/28) and host names"
-    shortest = SHORTEST_PREFIX[network.version]
-    if network.prefixlen < shortest or network.network_address.is_unspecified:
-        return (
-            f"found {client!r}, which is the world, allowed are addresses and networks from /{shortest} on: "
-            "name each client"
-        )
-    return None
+    if is_host_name(client):
+        return None
+    wrong = networks.network_error(client)
+    return wrong and f"one {wrong} Host names are allowed as well."
 
 
 def server_error(server: Any) -> str | None:
     try:
-        if not ipaddress.ip_address(str(server)).is_unspecified:
+        if not networks.address(server).is_unspecified:
             return None
     except ValueError:
         if is_host_name(server):

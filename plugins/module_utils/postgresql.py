@@ -8,13 +8,13 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import re
 import stringprep
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils import networks
 from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
 
 # Bytes of a name (NAMEDATALEN - 1); PostgreSQL cuts off what is longer.
@@ -28,6 +28,7 @@ HBA_KEYWORDS = {
     "address": ("all", "samehost", "samenet"),
 }
 HOST_NAME = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+EXTENSION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?")
 # Variables of the role of their own.
 RESERVED_SETTINGS = {
@@ -40,7 +41,8 @@ RESERVED_SETTINGS = {
     "ssl_key_file": "postgresql_tls",
     "hba_file": "postgresql_hba",
 }
-SYSTEM_NAMES = ("postgres", "template0", "template1")
+# The last one is the role that postgresql-restore loads dumps as.
+SYSTEM_NAMES = ("postgres", "template0", "template1", "ansible_restore")
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own
 # Tables of RFC 3454: what RFC 4013 prohibits, and what was unassigned.
 FORBIDDEN_IN_PASSWORDS = (
@@ -87,8 +89,18 @@ def user_errors(users: Any) -> list[str]:
             errors.append(
                 f"postgresql_users: the password of {name!r} must be a text of 8 to 1024 characters without NUL"
             )
+        limit = item.get("connection_limit")
+        if present(item) and limit is not None and not limit_allowed(limit):
+            errors.append(
+                f"postgresql_users: connection_limit of {name!r} is {limit!r}; "
+                "it must be a number from 1, or -1 for none"
+            )
         seen.add(name)
     return errors
+
+
+def limit_allowed(limit: Any) -> bool:
+    return str(limit) == "-1" or bool(re.fullmatch("[1-9][0-9]{0,8}", str(limit)))
 
 
 def password_allowed(password: Any) -> bool:
@@ -110,6 +122,12 @@ def database_errors(databases: Any, users: Any) -> list[str]:
                 f"postgresql_databases: the owner of {name!r} is {item.get('owner')!r}, "
                 "allowed are the names in postgresql_users"
             )
+        for extension in item.get("extensions") or []:
+            if not EXTENSION_NAME.fullmatch(str(extension)):
+                errors.append(
+                    f"postgresql_databases: extensions of {name!r} has {extension!r}; "
+                    "it must be the name of an extension, of letters, digits, underscores and dashes"
+                )
         seen.add(name)
     return errors
 
@@ -118,13 +136,10 @@ def _address_error(address: Any) -> str | None:
     text = str(address)
     if address in HBA_KEYWORDS["address"]:
         return None
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as error:
-        if HOST_NAME.fullmatch(text) and not re.fullmatch(r"[\d.]+", text):
-            return None
-        return f"address is {address!r} ({error}), allowed are IP addresses, networks (10.0.0.0/8), host names and all"
-    return None
+    if HOST_NAME.fullmatch(text) and not re.fullmatch(r"[\d.]+", text):
+        return None
+    wrong = networks.network_error(text)
+    return wrong and f"address {wrong} Host names and all, samehost and samenet are allowed as well."
 
 
 def hba_errors(entries_of_hba: Any) -> list[str]:
@@ -182,7 +197,7 @@ def hba_line(item: Mapping[str, Any]) -> str:
         address = str(item["address"])
         # Not for a host name or a keyword.
         with contextlib.suppress(ValueError):
-            address = str(ipaddress.ip_network(address))
+            address = str(networks.network(address))
         fields.append(address)
     fields.append(item["method"])
     fields += [f'{name}="{value}"' for name, value in sorted((item.get("options") or {}).items())]
@@ -242,6 +257,10 @@ def errors(role: Mapping[str, Any]) -> list[str]:
     found = user_errors(role["users"]) + database_errors(role["databases"], role["users"])
     found += hba_errors(role["hba"]) + setting_errors(role["settings"])
     found += memory_errors(role["memory"], role["machine_memory"], role["max_connections"])
+    if not limit_allowed(role["connection_limit"]):
+        found.append(
+            f"postgresql_connection_limit is {role['connection_limit']}; it must be a number from 1, or -1 for none"
+        )
     if not 1 <= role["port"] <= 65535:
         found.append(f"postgresql_port: found {role['port']}, allowed are 1 to 65535")
     if not role["tls"] and any(item.get("type") == "hostssl" for item in entries(role["hba"])):

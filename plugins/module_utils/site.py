@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.web2py.deployment.plugins.module_utils import networks
 from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
 
 # gluon.rewrite routes no other application names ([a-zA-Z0-9_]); a dash gives 400 on every dynamic URL.
@@ -142,15 +142,9 @@ def host_name_errors(names: Sequence[Any], variable: str) -> list[str]:
 
 
 def proxy_errors(proxies: Any) -> list[str]:
-    """Entries of `web2py_trusted_proxies` that the runtime package would refuse at its start."""
-    errors = []
-    for proxy in proxies:
-        try:
-            if proxy != "unix":
-                ipaddress.ip_network(str(proxy))
-        except ValueError as error:
-            errors.append(f"web2py_trusted_proxies: {error}; allowed are IP addresses, networks (10.0.0.0/8) and unix")
-    return errors
+    """Entries of `web2py_trusted_proxies` that the runtime package would refuse at its start, or that are everybody."""
+    wrong = [networks.network_error(proxy) for proxy in proxies if proxy != "unix"]
+    return [f"one of web2py_trusted_proxies {error} unix is allowed as well." for error in wrong if error]
 
 
 def header_errors(headers: Any) -> list[str]:
@@ -168,7 +162,7 @@ def header_errors(headers: Any) -> list[str]:
 
 def _is_address(name: Any) -> bool:
     try:
-        ipaddress.ip_address(str(name))
+        networks.address(name)
     except ValueError:
         return False
     return True

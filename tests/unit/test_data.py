@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from ansible_collections.web2py.deployment.plugins.module_utils import data, postgresql
+from ansible_collections.web2py.deployment.plugins.module_utils import data, memcached, nfs_shared, postgresql, site
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,7 +146,17 @@ class TestConnectionString:
         assert data.dal_driver_args(database).get("sslrootcert") == certificate
 
 
+RULE = {"type": "hostssl", "databases": ["shop"], "users": ["shop"], "method": "scram-sha-256"}
+MEMCACHED = {"port": 11211, "memory": 64, "machine_memory": 512, "max_connections": 64, "max_item_size": 1}
+MEMCACHED["machine_addresses"] = ["192.0.2.1", "10.0.0.0"]
 FACTS = {"inventory_hostname": "web1", "ansible_facts": {"default_ipv4": {"address": "192.0.2.1"}}}
+
+
+# What a host may report as the address of its default route.
+WIDE = ["0.0.0.0/0", "::/0", "0.0.0.0", "::", "0.0.0.0/1", "10.0.0.0/8", "10.0.0.0/24", "192.0.2.1/31", "127.0.0.1"]
+WIDE += ["224.0.0.1", "all", "samenet", "*", ".example.org", "192.0.2.1,0.0.0.0/0", "192.0.2.1\n0.0.0.0/0", "", " "]
+# Python takes any text for the zone of an IPv6 address, and gives it back.
+WIDE += ["fe80::1%x trust\nhost all all all trust #", "fe80::1%eth0", "::ffff:0.0.0.0/96"]
 
 
 class TestClientAddresses:
@@ -160,6 +170,43 @@ class TestClientAddresses:
     def test_a_host_without_facts_is_named(self, facts):
         with pytest.raises(ValueError, match=r"'web2'.*--limit"):
             data.client_addresses([FACTS, {"inventory_hostname": "web2", **facts}])
+
+    @pytest.mark.parametrize("address", WIDE)
+    @pytest.mark.parametrize("version", ["ipv4", "ipv6"])
+    def test_a_host_is_one_address_whatever_its_facts_say(self, address, version):
+        facts = {f"default_{version}": {"address": address}}
+        with pytest.raises(ValueError, match="'web2'"):
+            data.client_addresses([{"inventory_hostname": "web2", "ansible_facts": facts}])
+
+    def test_no_fact_stands_for_a_variable(self):
+        """Facts become variables, and come before those of the inventory."""
+        facts = {**FACTS["ansible_facts"], "web2py_client_addresses": ["192.0.2.66"]}
+        host = {"inventory_hostname": "web2", "ansible_facts": facts, "web2py_client_addresses": ["192.0.2.66"]}
+        with pytest.raises(ValueError, match=r"web2py_client_addresses of host 'web2' is a fact, \['192.0.2.66'\];"):
+            data.client_addresses([host])
+
+    @pytest.mark.parametrize(
+        "given", [["0.0.0.0/0"], ["::/0"], ["10.0.0.0/7"], ["2001::/15"], ["10.0.0.0/8", "11.0.0.0/8"], "all", ["all"]]
+    )
+    def test_an_administrator_gives_networks_no_wider_than_a_site(self, given):
+        with pytest.raises(ValueError, match="web2py_client_addresses of host 'web2' is "):
+            data.client_addresses([{"inventory_hostname": "web2", "web2py_client_addresses": given}])
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        lambda text: postgresql.hba_errors([{**RULE, "address": text}]),
+        lambda text: [nfs_shared.client_error(text)],
+        lambda text: site.proxy_errors([text]),
+        lambda text: memcached.errors({**MEMCACHED, "addresses": [text]}),
+    ],
+    ids=["postgresql_hba", "nfs_shared_exports", "web2py_trusted_proxies", "memcached_addresses"],
+)
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "0.0.0.0", "::", "128.0.0.0/1", "::ffff:0.0.0.0/96", *WIDE[-3:]])
+def test_rules_of_who_may_connect_refuse_what_is_too_wide(errors, text):
+    """The class: each variable that says who may connect, or whose word is believed."""
+    assert [error for error in errors(text) if error] != []
 
 
 class TestErrors:
@@ -301,28 +348,31 @@ class TestTranslation:
         ]
         assert len(rules) == 6
 
-    # One process has 8 threads and keeps 5 connections of the other database, or 16 and 5, or 1 and 1.
+    # A user needs one connection, and for each host two and one for each thread; a worker of a scheduler counts twice.
     @pytest.mark.parametrize(
-        ("host", "hosts", "connections"),
+        ("host", "hosts", "needed"),
         [
-            ({}, 0, 100),
-            ({}, 3, 100),
-            ({}, 4, 200),
-            ({"web2py_frontend": "apache_wsgi", "apache_wsgi_processes": 4, "apache_wsgi_threads": "20"}, 1, 200),
-            ({"web2py_frontend": "lighttpd_fcgi"}, 2, 100),
-            ({"web2py_frontend": "lighttpd_fcgi"}, 3, 200),
-            ({"web2py_frontend": "apache_proxy"}, 2, 100),
-            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 38}]}, 1, 100),
-            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 39}]}, 1, 200),
-            ({"web2py_daemon_instances": [{"name": "local", "processes": 1, "state": "absent"}]}, 3, 100),
-            ({"web2py_daemon_instances": [{"name": "local", "processes": 1}]}, 3, 200),
-            ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 30}]}, 1, 100),
-            ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 31}]}, 1, 200),
-            ({}, 40, 1600),
+            ({}, 1, 1 + 2 + 2 * 8),
+            ({}, 4, 1 + 4 * (2 + 2 * 8)),
+            ({"web2py_frontend": "apache_wsgi", "apache_wsgi_processes": 4, "apache_wsgi_threads": "20"}, 1, 83),
+            ({"web2py_frontend": "lighttpd_fcgi"}, 2, 1 + 2 * (2 + 16)),
+            ({"web2py_frontend": "apache_proxy"}, 2, 1 + 2 * (2 + 2 * 16)),
+            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 38}]}, 1, 79),
+            ({"web2py_daemon_instances": [{"name": "local", "processes": 1, "state": "absent"}]}, 1, 19),
+            ({"web2py_daemon_instances": [{"name": "local", "processes": 1}]}, 1, 35),
+            ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 30}]}, 1, 79),
         ],
     )
-    def test_all_threads_of_all_web_hosts_get_a_connection(self, host, hosts, connections):
-        assert data.postgresql_connections(APPLICATIONS, [host] * hosts) == connections
+    def test_all_threads_of_all_web_hosts_get_a_connection(self, host, hosts, needed):
+        """Also while one of the two users has all that its limit allows: twice what it needs, as at a reload."""
+        users = data.postgresql_users(APPLICATIONS, SECRETS, [host] * hosts)
+        assert [user["connection_limit"] for user in users] == [2 * needed] * 2
+        connections = data.postgresql_connections(APPLICATIONS, [host] * hosts)
+        assert connections / 2 < max(2 * needed + needed + data.NOT_OF_WEB_HOSTS, 51) <= connections
+
+    def test_without_web_hosts_the_limit_is_that_of_the_role(self):
+        assert all("connection_limit" not in user for user in data.postgresql_users(APPLICATIONS, SECRETS, []))
+        assert data.postgresql_connections(APPLICATIONS, []) == 100
 
     def test_applications_without_a_database_need_no_connections(self):
         assert data.postgresql_connections([{"name": "plain", "sessions": "cookie"}], [{}] * 40) == 100

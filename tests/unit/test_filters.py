@@ -168,7 +168,10 @@ EXAMPLES = {
         re.compile(r"SCRAM-SHA-256\$4096:[\w+/]{22}==\$[\w+/]{43}=:[\w+/]{43}="),
     ),
     "postgresql_setting_line": ({}, "work_mem = '4MB'"),
-    "postgresql_users": (DATA, [{"name": "shop", "password": "a@b"}]),
+    "postgresql_users": (
+        {**DATA, "hostvars": {"www1": {}}},
+        [{"name": "shop", "password": "a@b", "connection_limit": 38}],
+    ),
     "header_errors": ({"web2py_headers": {"X-Frame-Options": "DENY"}}, []),
     "proxy_errors": ({"web2py_trusted_proxies": ["10.0.0.0/8", "unix"]}, []),
     "shared_folders": ({}, ["uploads", "errors"]),

@@ -26,6 +26,7 @@ ROLE = {
     "memory": 1024,
     "machine_memory": 4096,
     "max_connections": 100,
+    "connection_limit": 50,
     "backup_keep_days": 14,
     "backup_directory": "/var/backups/postgresql",
 }
@@ -57,6 +58,16 @@ def test_a_role_without_a_fault():
         ({"memory": 4097}, ["postgresql_memory", "4097", "128 to 4096"]),
         ({"max_connections": 9}, ["postgresql_max_connections", "found 9,", "10 to 10000"]),
         ({"max_connections": 10001}, ["postgresql_max_connections", "10001", "10 to 10000"]),
+        ({"connection_limit": 0}, ["postgresql_connection_limit is 0;", "from 1, or -1"]),
+        (
+            {"users": [{"name": "shop", "connection_limit": 0}]},
+            ["postgresql_users", "connection_limit of 'shop' is 0;", "from 1, or -1"],
+        ),
+        (
+            {"databases": [{"name": "x", "owner": "shop", "extensions": ["a; DROP"]}]},
+            ["postgresql_databases", "extensions of 'x'", "'a; DROP'", "name of an extension"],
+        ),
+        ({"users": [{"name": "ansible_restore"}]}, ["'ansible_restore'", "means nothing to PostgreSQL"]),
         ({"port": 0}, ["postgresql_port", "found 0,", "1 to 65535"]),
         ({"port": 65536}, ["postgresql_port", "65536", "1 to 65535"]),
         ({"tls": {}}, ["postgresql_hba", "hostssl", "postgresql_tls"]),
@@ -168,9 +179,9 @@ class TestRules:
             ({"method": None}, ["method is None"]),
             ({"type": "local"}, ["address is 'all'", "none with type local"]),
             ({"address": None}, ["address is missing", "type hostssl needs one"]),
-            ({"address": "10.0.0.1/8"}, ["address is '10.0.0.1/8'", "host bits", "10.0.0.0/8"]),
+            ({"address": "10.0.0.1/8"}, ["address is '10.0.0.1/8'", "host bits", "192.0.2.0/28"]),
             ({"address": "300.1.1.1"}, ["address is '300.1.1.1'"]),
-            ({"address": "a b"}, ["address is 'a b'", "host names"]),
+            ({"address": "a b"}, ["address is 'a b'", "Host names"]),
             ({"address": "db,evil"}, ["address is 'db,evil'"]),
             ({"address": "db\n"}, ["address is"]),
             ({"address": ""}, ["address is ''"]),
@@ -195,7 +206,7 @@ class TestRules:
     @pytest.mark.parametrize(
         "address",
         [
-            *("10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "10.0.0.0/255.0.0.0", "0.0.0.0/0"),
+            *("10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "10.0.0.0/255.0.0.0"),
             *("db.example.org", ".example.org", "all", "samehost", "samenet"),
         ],
     )

@@ -135,7 +135,7 @@ def test_every_mistake_is_named_before_anything_changes():
         ("'srv/x'", "absolute path"),
         ("'x' is listed twice",),
         ("'*'", "no pattern"),
-        ("'0.0.0.0/0'", "the world"),
+        ("'0.0.0.0/0'", "covers too many addresses"),
         ("owner is 0",),
         ("group is 65534",),
         ("'0777'", "everybody"),

@@ -80,6 +80,7 @@ def test_databases_are_as_declared(server):
         "shop|shop|C.UTF-8",
         "Bücher d'été, 書|O'Reilly & Söhne|C.UTF-8",
         "archive|archive|C",
+        "tenant|tenant|C.UTF-8",
     }
     assert server.ask("SELECT similarity('a', 'a')", "shop").strip() == "1"
 

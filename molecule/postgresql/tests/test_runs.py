@@ -110,7 +110,12 @@ def test_users_databases_and_passwords_come_and_go(servers):
     databases = [*INVENTORY["postgresql_databases"], {"name": "guest book", "owner": "guest"}]
     run = play(variables={"postgresql_users": users, "postgresql_databases": databases})
     assert run.status == 0, run.output
-    assert run.changed_tasks() == ["Manage users", "Manage databases", "Close them"]
+    assert run.changed_tasks() == [
+        "Manage users",
+        "Manage databases",
+        "Revoke public access to the databases",
+        "Give the databases to their owners",
+    ]
     users[-1]["password"] = "second horse guest"
     before = [server.ask("SELECT rolpassword FROM pg_authid WHERE rolname = 'guest'") for server in servers]
     run = play(variables={"postgresql_users": users, "postgresql_databases": databases})
