@@ -272,6 +272,18 @@ class LockOut(Serving):
             self.assertEqual(200, client.send("GET", target).status)
         self.assertEqual(303, Client(self.site).log_in().status, "another client")
 
+    def test_it_spares_a_session_that_is_open_until_its_logout(self) -> None:
+        """At one end of an SSH tunnel, or behind one router, all are one client."""
+        client = Client(self.site)
+        cookies = cookies_of(client.log_in())
+        stranger = cookies_of(client.send("GET", LOGIN))
+        self.lock_out(client)
+        self.assertTrue(client.administers(cookies))
+        for cookie in (stranger, {"session_id_admin": "127.0.0.1-forged"}):
+            self.assertEqual(429, client.send("GET", LOGIN, {"Cookie": written(cookie)}).status)
+        client.send("GET", "/admin/default/logout", {"Cookie": written(cookies)})
+        self.assertEqual(429, client.send("GET", LOGIN, {"Cookie": written(cookies)}).status)
+
     def test_it_ends_when_the_file_is_removed(self) -> None:
         client = Client(self.site)
         self.lock_out(client)
@@ -321,14 +333,15 @@ class LockOut(Serving):
         cookies = cookies_of(client.log_in())
         target = "/admin/default/change_password"
         fields = {"current_admin_password": "wrong", "new_admin_password": "aB3!aaaa", "_formname": "no_table/create"}
-        for _ in range(LIMIT):
+        statuses = []
+        for _ in range(LIMIT + 1):
             page = client.send("GET", target, {"Cookie": written(cookies)})
             self.assertEqual(200, page.status)
             key = page.text.partition('name="_formkey" type="hidden" value="')[2].partition('"')[0]
             body = urlencode(fields | {"new_admin_password_again": "aB3!aaaa", "_formkey": key}).encode()
-            client.send("POST", target, {"Cookie": written(cookies), "Content-Type": FORM}, body)
+            statuses.append(client.send("POST", target, {"Cookie": written(cookies), "Content-Type": FORM}, body).status)
+        self.assertEqual([200] * LIMIT + [429], statuses)
         self.assertEqual(LIMIT, self.failures()[client.address][0])
-        self.assertFalse(client.administers(cookies))
 
     def test_an_error_page_of_the_site_does_not_answer_for_it(self) -> None:
         routes = 'routes_onerror = (("*/*", "/probe/default/facts"),)\n'

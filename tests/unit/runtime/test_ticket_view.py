@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -87,9 +88,52 @@ def test_a_ticket_has_what_the_page_expects(ticket: Any) -> None:
 
 class Odd:
     def __str__(self) -> str:
-        raise ValueError("no text")
+        raise AssertionError("no code of the object is called")
 
 
-@pytest.mark.parametrize(("value", "text"), [(b"\xff", "\\xff"), ("\ud800", "\\ud800"), (Odd(), "<Odd>"), (1.5, "1.5")])
+class Helper:
+    text = "<b>"
+
+
+SHORT = [
+    (b"\xff", "\\xff"),
+    ("\ud800", "\\ud800"),
+    (Odd(), "<Odd>"),
+    (Helper(), "<b>"),
+    (1.5, "1.5"),
+    (10**5000, "<int>"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), SHORT, ids=range(len(SHORT)))
 def test_everything_has_a_text(value: object, text: str) -> None:
-    assert ticket_view.text(value) == text
+    assert ticket_view.Plain().text(value) == text
+
+
+def nested(value: Any, times: int) -> Any:
+    """A value of few objects that is two to the power of `times` when it is written out."""
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+LONG = "x" * 1_000_000
+BOMBS = {
+    "lists in lists": {"traceback": nested("x", 60), "snapshot": {"locals": {"a": nested(LONG, 60)}}},
+    "a list in place of a text": {"snapshot": {"etype": nested(LONG, 60), "request": nested(LONG, 60)}},
+    "one text in many places": {"snapshot": {"locals": {f"{number}": LONG for number in range(10_000)}}},
+    "one frame many times": {"snapshot": {"frames": [{"lnum": 1, "lines": dict.fromkeys(range(50_000), LONG)}] * 1000}},
+    "tags that do not end": {"snapshot": {"request": "<a" * 500_000, "response": "<td" * 500_000}},
+    "tags that end in a distance": {"snapshot": {"request": "<div>" * 100_000 + "</td>" * 100_000}},
+    "declarations": {"snapshot": {"request": "<![<![" * 100_000}},
+    "quotes": {"snapshot": {"session": "<td '" * 200_000}},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_is_shown_is_bounded(name: str) -> None:
+    started = time.process_time()
+    shown = json.dumps(ticket_view.shown({"layer": "x", **BOMBS[name]}))
+    # Text becomes up to six times as long where each sign is escaped.
+    assert len(shown) < 8 * ticket_view.MOST_CHARACTERS
+    assert time.process_time() - started < 5

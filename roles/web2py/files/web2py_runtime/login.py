@@ -197,13 +197,17 @@ def install() -> None:
     route, run_models, rewrite = main.url_in, main.run_models_in, main.try_rewrite_on_error
     compare = LazyCrypt.__eq__
 
+    def check() -> None:
+        try:
+            attempts.check(policy.current().client)
+        except Refused as refused:
+            raise Refusal(refused) from None
+
     def url_in(request: Any, environ: dict[str, Any]) -> Any:
         routed = route(request, environ)
-        if not routed[0] and request.application == "admin":
-            try:
-                attempts.check(policy.current().client)
-            except Refused as refused:
-                raise Refusal(refused) from None
+        # Who has a cookie may have logged in; that is known when the session has been read.
+        if not routed[0] and request.application == "admin" and "session_id_admin" not in environ.get("HTTP_COOKIE", ""):
+            check()
         return routed
 
     def equals(self: Any, stored: object) -> bool:
@@ -222,12 +226,20 @@ def install() -> None:
         return right
 
     def run_models_in(environment: dict[str, Any]) -> Any:
+        if current.request.application != "admin":
+            return run_models(environment)
+        # Others at the same address, such as the end of an SSH tunnel, must not be able to end an open session.
+        if not current.session.authorized:
+            try:
+                check()
+            except Refusal:
+                current.session.forget(current.response)
+                raise
         result = run_models(environment)
-        if current.request.application == "admin":
-            client = policy.current().client
-            # Those of admin sleep. The count is for its message to whoever tried a wrong password.
-            environment["login_record"] = lambda success=True: 0 if success else attempts.failures(client)
-            environment["failed_login_count"] = lambda: 0
+        client = policy.current().client
+        # Those of admin sleep. The count is for its message to whoever tried a wrong password.
+        environment["login_record"] = lambda success=True: 0 if success else attempts.failures(client)
+        environment["failed_login_count"] = lambda: 0
         return result
 
     def try_rewrite_on_error(response: Any, request: Any, environ: dict[str, Any], ticket: Any = None) -> Any:
