@@ -17,6 +17,8 @@ import struct
 from typing import Any
 
 MOST_OPERATIONS = 200_000
+# Members of sets and keys of dicts that can be chosen so that all have the same hash; each is compared with all others.
+MOST_CHOSEN = 200
 
 
 class Unreadable(Exception):
@@ -59,14 +61,18 @@ class Objects(Plain):
     """What else is common in sessions: sets, and keys that are other than texts. A derived class makes the objects."""
 
     SETS = True
+    # How many more may be chosen.
+    chosen = MOST_CHOSEN
 
     def is_key(self, key: Any) -> bool:
+        if isinstance(key, (str, bytes, type(None))) or (isinstance(key, int) and abs(key) < 1 << 31):
+            return True
+        self.chosen -= 1
+        if self.chosen < 0:
+            raise Unreadable(f"more than {MOST_CHOSEN} keys and members other than texts, dates and small numbers")
         if isinstance(key, tuple):
             return len(key) <= 16 and not any(isinstance(part, tuple) for part in key) and all(map(self.is_key, key))
-        if isinstance(key, int):
-            # No two of them have the same hash.
-            return abs(key) < (1 << 61) - 1
-        return isinstance(key, (str, bytes, float, type(None))) or self.is_own_key(key)
+        return isinstance(key, (int, float)) or self.is_own_key(key)
 
     def is_own_key(self, key: Any) -> bool:
         """Whether an object that was made here is hashed."""

@@ -29,6 +29,26 @@ def column(**changes: object) -> bytes:
     return pickle.dumps({"x": found})
 
 
+def integer(value: int) -> bytes:
+    return b"\x8a\x08" + value.to_bytes(8, "little", signed=True)
+
+
+def of_one_hash(number: int) -> list[bytes]:
+    """Pairs of numbers, pickled, whose tuples have the same hash (CPython's tuplehash, a form of xxHash)."""
+    one, two, five, mask = 11400714785074694791, 14029467366897019727, 2870177450012600261, (1 << 64) - 1
+    back, found = pow(two, -1, 1 << 64), []
+    for first in range(1, 1 << 31):
+        state = (five + first * two) & mask
+        state = ((state << 31 | state >> 33) * one) & mask
+        second = (12345 - state) * back & mask
+        if second < (1 << 61) - 1:
+            found.append(integer(first) + integer(second) + b"\x86")
+            if len(found) == number:
+                return found
+    raise AssertionError
+
+
+PAIRS = of_one_hash(20_000)
 RUN = {
     "REDUCE of os.system": b"cos\nsystem\n" + text(COMMAND.encode()) + b"\x85R.",
     "STACK_GLOBAL of posix.system": b"\x80\x04\x8c\x05posix\x8c\x06system\x93" + text(COMMAND.encode()) + b"\x85R.",
@@ -70,6 +90,19 @@ OTHERS = {
         b"}" + text(b"x") + b"](" + b"N" * 50_000 + b"eq\x010](" + b"cbuiltins\nlist\nh\x01\x85R" * 20_000 + b"es."
     ),
     "key that is hashed for ever": b"}" + b")" + b"2\x86" * 70 + b"Ns.",
+    "tuples of one hash": b"}(" + b"N".join(PAIRS) + b"Nu.",
+    "tuples of one hash in a set": b"}" + text(b"x") + b"\x8f(" + b"".join(PAIRS) + b"\x90s.",
+    "tuples of one hash in several sets": (
+        b"}" + text(b"x") + b"](](" + b"".join(PAIRS) + b"eq\xff" + b"cbuiltins\nset\nh\xff\x85R" * 8 + b"es."
+    ),
+    "decimals of one hash": (
+        b"}" + text(b"x") + b"\x8f("
+        + b"".join(b"cdecimal\nDecimal\n" + text(b"%d" % (1 + k * ((1 << 61) - 1))) + b"\x85R" for k in range(5000))
+        + b"\x90s."
+    ),
+    "a list in place of a text": pickle.dumps({"x": {"type": "string", "sql": "TEXT", "sortable": 1}})[:-2] + (
+        text(b"rname") + b"]" + b"2\x86" * 60 + b"su."
+    ),
     "levels without end": b"}" + text(b"x") + b"]" * 60_000 + b"a" * 59_999 + b"s.",
     "operations without end": b"}" + text(b"x") + b"](" + b"]" * 300_000 + b"es.",
     "integer of 2 MB": b"}" + text(b"x") + b"\x8b" + (2 << 20).to_bytes(4, "little") + b"\x7f" * (2 << 20) + b"s.",

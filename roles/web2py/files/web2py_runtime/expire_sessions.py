@@ -28,6 +28,8 @@ MOST_AT_ONCE = 16 << 20
 SHORT = re.compile(rb"expiration(?:\x94|q.|r....)(?:K.|M..|N)", re.DOTALL)
 REUSED = re.compile(rb"(?:h.|j....)[JGXIhjLFVc(\x8a-\x8d]", re.DOTALL)
 ONE_FRAME = 60_000
+# Objects that are looked at in one session; real ones have a few.
+MOST_PARTS = 200
 # web2py has one level of folders, with `separate`; each takes a file descriptor.
 MOST_LEVELS = 32
 
@@ -36,7 +38,7 @@ class Anything:
     """Stands for an object of whatever class; nothing of the class itself is loaded or run."""
 
     def __init__(self, parts):
-        self.parts = parts
+        self.parts, self.items = parts, {}
 
 
 class Objects(pickles.Objects):
@@ -58,9 +60,7 @@ class Objects(pickles.Objects):
 
     def set_items(self, target, keys, values):
         if isinstance(target, Anything):
-            # Later ones take the place of earlier ones.
-            pairs = zip(keys, values, strict=True)
-            target.parts.insert(0, {key: value for key, value in pairs if isinstance(key, str)})
+            target.items.update((key, value) for key, value in zip(keys, values, strict=True) if isinstance(key, str))
 
     def append(self, target, values):
         """For a list of a class of its own."""
@@ -69,16 +69,26 @@ class Objects(pickles.Objects):
         return isinstance(key, Anything)
 
 
-def item(value, name, levels=8):
-    """What a dict, or an object made of dicts, has by that name."""
-    if isinstance(value, dict):
-        return value.get(name)
-    if isinstance(value, Anything) and levels:
-        for part in value.parts[:10]:
-            found = item(part, name, levels - 1)
+class Search:
+    """Finds what a dict, or an object made of dicts, has by a name; a few bytes can be objects without end."""
+
+    def __init__(self):
+        self.left = MOST_PARTS
+
+    def __call__(self, value, name):
+        self.left -= 1
+        if self.left < 0:
+            raise pickles.Unreadable(f"more than {MOST_PARTS} objects")
+        if isinstance(value, dict):
+            return value.get(name)
+        if not isinstance(value, Anything):
+            return None
+        found = value.items.get(name)
+        for part in value.parts if found is None else ():
+            found = self(part, name)
             if found is not None:
-                return found
-    return None
+                break
+        return found
 
 
 def lifetime(data, seconds):
@@ -92,7 +102,8 @@ def lifetime(data, seconds):
         simple = seconds > 0xFFFF and len(content) < ONE_FRAME and not REUSED.search(content, start)
         if simple and len(SHORT.findall(content)) == content.count(b"expiration"):
             return seconds
-        expiration = item(item(pickles.read(content, Objects()), "auth"), "expiration")
+        search = Search()
+        expiration = search(search(pickles.read(content, Objects()), "auth"), "expiration")
         return max(seconds, int(expiration or 0))
     except Exception:
         # Damaged.

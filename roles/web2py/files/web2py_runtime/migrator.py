@@ -66,7 +66,7 @@ def columns(data: bytes) -> dict[str, dict[str, Any]]:
             raise pickles.Unreadable(f"column {name[:80]!r} has other keys than {', '.join(KEYS)}")
         for key, value in column.items():
             if type(value) not in KEYS[key] or (type(value) is str and (len(value) > LONGEST or "\0" in value)):
-                raise pickles.Unreadable(f"column {name[:80]!r}: {key} is {str(value)[:80]!r}")
+                raise pickles.Unreadable(f"column {name[:80]!r}: {key} is {shown(value)}")
             # The length of a blob is 2147483648.
             if type(value) is int and abs(value) > 1 << 31:
                 raise pickles.Unreadable(f"column {name[:80]!r}: {key} is too large")
@@ -81,6 +81,13 @@ def columns(data: bytes) -> dict[str, dict[str, Any]]:
         except UnicodeEncodeError:
             raise pickles.Unreadable(f"column {name[:80]!r} has text that is no Unicode") from None
     return found
+
+
+def shown(value: Any) -> str:
+    """For a message; the text of a small list can be more than there is memory."""
+    if isinstance(value, str):
+        return repr(value[:80])
+    return repr(value) if isinstance(value, int) and abs(value) < 1 << 64 else f"of type {type(value).__name__}"
 
 
 class StoredFile(DatabaseStoredFile):

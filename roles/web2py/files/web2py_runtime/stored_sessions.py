@@ -7,6 +7,7 @@ deployment names. Anything else, or more than MOST, is no session, and its visit
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import logging
 import pickle
@@ -19,7 +20,7 @@ logger = logging.getLogger("web2py_runtime")
 
 # Bytes of a session, and of what objects that it creates copy from other parts of it.
 MOST = 4 << 20
-COLLECTIONS = (list, tuple, set, frozenset)
+COLLECTIONS = {kind.__name__: kind for kind in (list, tuple, set, frozenset)}
 SCALARS = (str, bytes, int, float, bool, type(None))
 # Their arguments are texts, bytes and numbers.
 VALUES = {
@@ -67,11 +68,13 @@ class Objects(pickles.Objects):
         self.left = MOST
 
     def find(self, module: str, name: str) -> Class:
+        if module == "builtins" and name in COLLECTIONS:
+            return Class(self.collection(COLLECTIONS[name]))
         if module == "builtins" and name in BUILTINS:
             return Class(BUILTINS[name])
         if (module, name) == ("pydal.helpers.classes", "Reference_unpickler"):
             return Class(marshalled_integer)
-        for kinds, accepted in ((VALUES, SCALARS), (STORAGES, (dict, *COLLECTIONS))):
+        for kinds, accepted in ((VALUES, SCALARS), (STORAGES, (dict, *COLLECTIONS.values()))):
             if name in kinds.get(module, ()):
                 found = getattr(importlib.import_module(module), name)
                 return Class(taking(*accepted, values=True)(found), found)
@@ -93,6 +96,15 @@ class Objects(pickles.Objects):
             raise pickles.Unreadable("creates an object with options that are no dict")
         self.charge([*arguments, *options.values()])
         return kind.kind.__new__(kind.kind, *arguments, **options)
+
+    def collection(self, kind: type) -> Callable[..., Any]:
+        def call(values: Any = ()) -> Any:
+            hashed = kind in (set, frozenset)
+            if type(values) not in COLLECTIONS.values() or (hashed and not all(map(self.is_key, values))):
+                raise pickles.Unreadable(f"creates a {kind.__name__} of something that is no list of texts and numbers")
+            return kind(values)
+
+        return call
 
     def charge(self, arguments: Any) -> None:
         """A few bytes can ask for another copy of a large part."""
@@ -132,12 +144,16 @@ class Objects(pickles.Objects):
         for value in values:
             target.append(value)
 
+    def is_key(self, key: Any) -> bool:
+        # Their hashes are those of bytes, which nobody can choose.
+        return type(key) in (datetime.date, datetime.datetime, datetime.time) or super().is_key(key)
+
     def is_own_key(self, key: Any) -> bool:
         return type(key).__module__ in VALUES
 
 
 def len_of(value: Any) -> int:
-    return len(value) * (1 if isinstance(value, (str, bytes, bytearray)) else 8) if hasattr(value, "__len__") else 0
+    return len(value) * (1 if isinstance(value, (str, bytes, bytearray)) else 64) if hasattr(value, "__len__") else 0
 
 
 def taking(*kinds: type, values: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -155,15 +171,6 @@ def taking(*kinds: type, values: bool = False) -> Callable[[Callable[..., Any]],
     return restrict
 
 
-def collection(kind: type) -> Callable[..., Any]:
-    def call(values: Any = ()) -> Any:
-        if type(values) not in COLLECTIONS or (kind in (set, frozenset) and not all(map(Objects({}).is_key, values))):
-            raise pickles.Unreadable(f"creates a {kind.__name__} of something that is no list of texts and numbers")
-        return kind(values)
-
-    return call
-
-
 def marshalled_integer(data: Any) -> int:
     """A reference to a record, which pydal writes with marshal: that is not made for data of somebody else."""
     if isinstance(data, bytes) and len(data) == 5 and data[0] & 0x7F == ord("i"):
@@ -178,7 +185,6 @@ def marshalled_integer(data: Any) -> int:
 
 
 BUILTINS: dict[str, Callable[..., Any]] = {
-    **{kind.__name__: collection(kind) for kind in COLLECTIONS},
     "dict": taking(dict)(dict),
     "bytearray": taking(bytes)(bytearray),
     "bytes": taking(bytes, bytearray)(bytes),
