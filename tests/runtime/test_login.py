@@ -339,7 +339,9 @@ class LockOut(Serving):
             self.assertEqual(200, page.status)
             key = page.text.partition('name="_formkey" type="hidden" value="')[2].partition('"')[0]
             body = urlencode(fields | {"new_admin_password_again": "aB3!aaaa", "_formkey": key}).encode()
-            statuses.append(client.send("POST", target, {"Cookie": written(cookies), "Content-Type": FORM}, body).status)
+            statuses.append(
+                client.send("POST", target, {"Cookie": written(cookies), "Content-Type": FORM}, body).status
+            )
         self.assertEqual([200] * LIMIT + [429], statuses)
         self.assertEqual(LIMIT, self.failures()[client.address][0])
 

@@ -96,13 +96,14 @@ OTHERS = {
         b"}" + text(b"x") + b"](](" + b"".join(PAIRS) + b"eq\xff" + b"cbuiltins\nset\nh\xff\x85R" * 8 + b"es."
     ),
     "decimals of one hash": (
-        b"}" + text(b"x") + b"\x8f("
+        b"}"
+        + text(b"x")
+        + b"\x8f("
         + b"".join(b"cdecimal\nDecimal\n" + text(b"%d" % (1 + k * ((1 << 61) - 1))) + b"\x85R" for k in range(5000))
         + b"\x90s."
     ),
-    "a list in place of a text": pickle.dumps({"x": {"type": "string", "sql": "TEXT", "sortable": 1}})[:-2] + (
-        text(b"rname") + b"]" + b"2\x86" * 60 + b"su."
-    ),
+    "a list in place of a text": pickle.dumps({"x": {"type": "string", "sql": "TEXT", "sortable": 1}})[:-2]
+    + (text(b"rname") + b"]" + b"2\x86" * 60 + b"su."),
     "levels without end": b"}" + text(b"x") + b"]" * 60_000 + b"a" * 59_999 + b"s.",
     "operations without end": b"}" + text(b"x") + b"](" + b"]" * 300_000 + b"es.",
     "integer of 2 MB": b"}" + text(b"x") + b"\x8b" + (2 << 20).to_bytes(4, "little") + b"\x7f" * (2 << 20) + b"s.",

@@ -206,7 +206,11 @@ def install() -> None:
     def url_in(request: Any, environ: dict[str, Any]) -> Any:
         routed = route(request, environ)
         # Who has a cookie may have logged in; that is known when the session has been read.
-        if not routed[0] and request.application == "admin" and "session_id_admin" not in environ.get("HTTP_COOKIE", ""):
+        if (
+            not routed[0]
+            and request.application == "admin"
+            and "session_id_admin" not in environ.get("HTTP_COOKIE", "")
+        ):
             check()
         return routed
 
