@@ -24,15 +24,14 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say why the key was not installed
-  ansible.builtin.fail:
-    msg: "{{ inventory_hostname }}: {{ ansible_failed_result | web2py.deployment.failure_reasons(postgresql_users) }}"
+reasons: "{{ ansible_failed_result | web2py.deployment.failure_reasons(postgresql_users) }}"
 """
 
 RETURN = r"""
 _value:
   description: The messages, in a loop with the label of each item that failed.
   type: str
+  sample: "shop: ******** is no password"
 """
 
 from collections.abc import Iterator, Mapping

@@ -183,6 +183,14 @@ EXAMPLES = {
         {"hostvars": {name: {"__release_found": {"present": "b", "previous": "a"}} for name in ("web1", "web2")}},
         {"target": "a", "errors": []},
     ),
+    "failure_reasons": (
+        {
+            "inventory_hostname": "db1",
+            "ansible_failed_result": {"failed": True, "msg": "tiny-77 is no password"},
+            "postgresql_users": [{"name": "shop", "password": "tiny-77"}],
+        },
+        "******** is no password",
+    ),
     "url_host": ({"apache_wsgi_server_names": ["2001:db8::1", "www.example.org"]}, "[2001:db8::1]"),
     "web2py_password_hash": (
         {"vault_admin_password": "long enough", "inventory_hostname": "www"},
