@@ -31,7 +31,7 @@ RETURN = r"""
 _value:
   description: The messages, in a loop with the label of each item that failed.
   type: str
-  sample: "shop: ******** is no password"
+  sample: "******** is no password"
 """
 
 from collections.abc import Iterator, Mapping
