@@ -28,6 +28,8 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_LINKS = 40
 # An answer is a few numbers or a report, never data.
 LARGEST_ANSWER = 64 << 20
+# Seconds for one tree. Its user can go on making files in it for ever.
+REMOVAL_LIMIT = 600
 
 
 class BeneathError(OSError):
@@ -186,25 +188,36 @@ def _open_in(parent: int, name: str, path: str) -> int:
         raise
 
 
-def remove(path: str) -> None:
-    """Remove a folder with all that is in it, however deep that is."""
+def remove(path: str, limit: float = REMOVAL_LIMIT) -> None:
+    """Remove a file, or a folder with all that is in it, however deep that is."""
     name = os.path.basename(path)
     with opened(os.path.dirname(path)) as parent:
+        if _unlinked(parent, name):
+            return
         folder = _open_in(parent, name, path)
         try:
-            _empty(folder)
+            if not _emptied(folder, time.monotonic() + limit):
+                raise BeneathError(
+                    f"{path} could not be removed within {limit:g} seconds; it is large, or a process of its user goes "
+                    "on making files in it. Stop the services that run as this user, and run this again"
+                )
         finally:
             os.close(folder)
         os.rmdir(name, dir_fd=parent)
 
 
-def _empty(top: int) -> None:
-    """Remove what is in a folder. Folders further below are moved up first, so that no depth is too deep."""
+def _emptied(top: int, deadline: float) -> bool:
+    """Remove what is in a folder; tell whether that was done in time.
+
+    Folders further below are moved up first, so that no depth is too deep.
+    """
     _take(top)
     left = True
     while left:
         left = False
         for name in _names(top):
+            if time.monotonic() > deadline:
+                return False
             left = True
             if _unlinked(top, name):
                 continue
@@ -212,6 +225,8 @@ def _empty(top: int) -> None:
             try:
                 _take(folder)
                 for inner in _names(folder):
+                    if time.monotonic() > deadline:
+                        return False
                     if not _unlinked(folder, inner):
                         os.rename(inner, f".{secrets.token_hex(16)}", src_dir_fd=folder, dst_dir_fd=top)
             finally:
@@ -222,6 +237,7 @@ def _empty(top: int) -> None:
                 # Some file systems skip names while others are removed; the next round finds them.
                 if error.errno != errno.ENOTEMPTY:
                     raise
+    return True
 
 
 def _take(folder: int) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from ansible_collections.web2py.deployment.plugins.module_utils import beneath
 
 INCOMING = ".incoming-"
+SEEDING = ".web2py-deployment-seeding"
 # Gone after a boot, as is all that was not loaded.
 RUNS = "/run/web2py.deployment"
 # What web2py writes per application (gluon.fileutils.create_missing_app_folders and web2py-book, "Scalability").
@@ -188,14 +189,21 @@ def unshare(path: str, shared: str, check: bool) -> bool:
 
 
 def seed(source: str, target: str, uid: int, gid: int) -> None:
-    """Copy what an application brings in a folder that it may write, as its user, unless something is there."""
+    """Copy what an application brings in a folder that it may write, as its user, unless something is there.
+
+    A mark says that a copy has begun: where that was killed, the next run must not take a part for the whole.
+    """
+    mark = os.path.join(target, SEEDING)
 
     def copy() -> None:
-        if os.listdir(target):
+        if os.listdir(target) and not os.path.lexists(mark):
             return
         try:
+            with open(mark, "w", encoding="utf-8"):
+                pass
             shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
             own(target, uid, gid, 0o700, 0o600)
+            os.unlink(mark)
         except OSError as error:
             # Otherwise the next run would take a part for the whole.
             clear(target)

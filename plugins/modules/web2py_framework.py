@@ -46,7 +46,7 @@ options:
     type: int
     default: 3
   user:
-    description: The service user; the import of a new release is tried as this user.
+    description: The service user, owner of C(deposit) in the root.
     type: str
     default: web2py
   group:
@@ -115,8 +115,11 @@ from ansible_collections.web2py.deployment.plugins.module_utils import beneath, 
 from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
-def try_import(path, user):
-    """Import the release as the service user in an empty folder: what fails here would fail at every request."""
+def try_import(path):
+    """Import the release in an empty folder: what fails here would fail at every request.
+
+    Not as the service user, whose other processes could take this one over, and it is in no sandbox.
+    """
 
     def attempt():
         with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +135,7 @@ def try_import(path, user):
         return done.returncode, done.stderr.strip()[-500:]
 
     # The folder is that user's, too, from its making to its removal.
-    status, said = beneath.as_user(*beneath.account(user), attempt)
+    status, said = beneath.as_user(*beneath.account("nobody"), attempt)
     if status != 0:
         raise engine.ReleaseError(f"Python {sys.version.split()[0]} of this host cannot import the release: {said}")
 
@@ -153,7 +156,7 @@ def prepare_root(params, check):
     return any(changes)
 
 
-def install(folder, final, archive, user):
+def install(folder, final, archive):
     with engine.staging(folder) as staged:
         engine.unpack(archive, staged)
         # The service user cannot write byte code beside the sources, so it is made once, here.
@@ -163,7 +166,7 @@ def install(folder, final, archive, user):
             check=False,
         )
         engine.own(staged, 0, 0, 0o755, 0o644)
-        try_import(staged, user)
+        try_import(staged)
         engine.commit(staged, final)
 
 
@@ -220,7 +223,7 @@ def main():
             module.exit_json(**result)
         os.makedirs(folder, mode=0o755, exist_ok=True)
         if not installed:
-            install(folder, final, params["_archive"], params["user"])
+            install(folder, final, params["_archive"])
         if before != target:
             engine.switch(link, target)
     except KeyError as error:

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -52,7 +51,7 @@ SAFE: dict[tuple[str, str], tuple[set[str], str]] = {
     ("module_utils/release.py", "commit"): ({"os.utime", "os.rename"}, STAGED),
     ("module_utils/release.py", "own"): ({"os.walk", "os.chown", "os.chmod"}, f"{STAGED}; of seed, {USER}"),
     ("module_utils/release.py", "provide"): ({"os.makedirs"}, USER),
-    ("module_utils/release.py", "copy"): ({"shutil.copytree"}, USER),
+    ("module_utils/release.py", "copy"): ({"shutil.copytree", "open", "os.unlink"}, USER),
     ("module_utils/release.py", "clear"): ({"shutil.rmtree", "os.unlink"}, USER),
     ("module_utils/release.py", "link_state"): ({"shutil.rmtree", "os.symlink"}, STAGED),
     ("module_utils/release.py", "complete_application"): ({"os.makedirs", "open"}, STAGED),
@@ -178,10 +177,6 @@ SAFE_TASKS = {
     ("web2py_daemon", "Look for links to applications that are gone"): LISTS,
     ("web2py_daemon", "Set the passwords of the administration"): IN_ROOTS,
     ("web2py_daemon", "Look for roots and passwords of the administration"): LISTS,
-    # Ansible's file removes with shutil.rmtree, which goes by descriptors: the test below.
-    ("web2py_daemon", "Remove those of an instance without administration now, and of another port"): "by descriptors",
-    ("web2py_daemon", "Remove what the instances shared"): "by descriptors",
-    ("web2py_daemon", "Remove the files of {{ __web2py_daemon_gone }}"): "by descriptors",
     ("nfs_shared", "Look for files that a mount would hide"): LISTS,
     ("nfs_shared", "Create the folders above the mount points"): IN_ROOTS,
     ("nfs_shared", "Create the mount points"): IN_ROOTS,
@@ -266,10 +261,6 @@ def test_nothing_recurses():
         if path.parent.name in ("tasks", "handlers"):
             for task in tasks_in(yaml.safe_load(path.read_text(encoding="utf-8"))):
                 assert "recurse" not in (task.get("ansible.builtin.file") or {}), (path, task["name"])
-
-
-def test_ansible_s_removal_goes_by_descriptors():
-    assert shutil.rmtree.avoids_symlink_attacks
 
 
 def test_units_write_as_root_into_no_folder_of_another_user():
@@ -438,6 +429,73 @@ def test_a_tree_is_removed_while_its_user_exchanges_everything_in_it(place):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@only_root
+def test_a_tree_in_which_its_user_goes_on_is_given_up_with_a_reason(place):
+    tree = place / "tree"
+    tree.mkdir()
+    os.chown(tree, *OTHER)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(OTHER[1])
+            os.setuid(OTHER[0])
+            folder = os.open(tree, os.O_RDONLY)
+            while True:
+                with contextlib.suppress(OSError):
+                    os.mkdir("x", dir_fd=folder)
+                with contextlib.suppress(OSError):
+                    inner = os.open("x", os.O_RDONLY, dir_fd=folder)
+                    os.close(folder)
+                    folder = inner
+        finally:
+            os._exit(0)
+    try:
+        while not os.path.exists(tree / "x"):
+            time.sleep(0.01)
+        started = time.monotonic()
+        # Whoever is faster: the tree is gone, or it is said why not.
+        try:
+            beneath.remove(str(tree), limit=2)
+        except beneath.BeneathError as error:
+            assert "Stop the services that run as this user" in str(error)
+            assert time.monotonic() - started < 10
+        else:
+            assert os.listdir(place) == []
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if tree.exists():
+        beneath.remove(str(tree))
+    assert os.listdir(place) == []
+
+
+def test_a_file_and_a_link_are_removed(place):
+    (place / "kept").mkdir()
+    (place / "file").touch()
+    (place / "link").symlink_to("kept")
+    beneath.remove(str(place / "file"))
+    beneath.remove(str(place / "link"))
+    assert os.listdir(place) == ["kept"]
+
+
+@only_root
+def test_a_copy_that_was_killed_is_made_again(place):
+    source, target = place / "source", place / "target"
+    source.mkdir()
+    (source / "a").write_text("whole")
+    (source / "b").write_text("whole")
+    release.own(str(source), 0, OTHER[1], 0o750, 0o640)
+    target.mkdir()
+    for name, content in (("a", "par"), (release.SEEDING, ""), ("own", "of the application")):
+        (target / name).write_text(content)
+        os.chown(target / name, *OTHER)
+    os.chown(target, *OTHER)
+    release.seed(str(source), str(target), *OTHER)
+    found = {path.name: path.read_text() for path in target.iterdir()}
+    assert found == {"a": "whole", "b": "whole", "own": "of the application"}
 
 
 @only_root
