@@ -269,6 +269,13 @@ def errors(role: Mapping[str, Any]) -> list[str]:
         found.append("postgresql_tls: needs both certificate_file and key_file")
     if role["backup_keep_days"] < 1:
         found.append(f"postgresql_backup_keep_days: found {role['backup_keep_days']}, allowed is at least 1")
+    if not 60 <= role["backup_timeout"] <= 604800:
+        found.append(f"postgresql_backup_timeout is {role['backup_timeout']}; it must be 60 to 604800 (seconds)")
+    if not re.fullmatch("infinity|[1-9][0-9]*[KMGT]?", role["backup_memory_max"]):
+        found.append(
+            f"postgresql_backup_memory_max is {role['backup_memory_max']!r}; it must be infinity, or bytes with "
+            "K, M, G or T behind them"
+        )
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", role["backup_directory"]):
         found.append(
             f"postgresql_backup_directory: found {role['backup_directory']!r}, allowed is an absolute path of "

@@ -29,6 +29,8 @@ ROLE = {
     "connection_limit": 50,
     "backup_keep_days": 14,
     "backup_directory": "/var/backups/postgresql",
+    "backup_timeout": 3600,
+    "backup_memory_max": "1G",
 }
 # Words of pg_hba.conf that mean something by themselves (PostgreSQL's manual, "The pg_hba.conf File").
 KEYWORDS = {"databases": {"all", "sameuser", "samerole", "samegroup", "replication"}, "users": {"all"}}
@@ -74,6 +76,8 @@ def test_a_role_without_a_fault():
         ({"tls": {"certificate_file": "/cert.pem"}}, ["postgresql_tls", "both certificate_file and key_file"]),
         ({"tls": {"key_file": "/key.pem"}}, ["postgresql_tls", "both certificate_file and key_file"]),
         ({"backup_keep_days": 0}, ["postgresql_backup_keep_days", "found 0,", "at least 1"]),
+        ({"backup_timeout": 59}, ["postgresql_backup_timeout is 59;", "60 to 604800"]),
+        ({"backup_memory_max": "1G\n"}, ["postgresql_backup_memory_max is '1G\\n';", "infinity", "K, M, G or T"]),
         ({"backup_directory": "backups"}, ["postgresql_backup_directory", "'backups'", "absolute path"]),
         ({"backup_directory": "/a b"}, ["postgresql_backup_directory", "'/a b'", "absolute path"]),
         ({"backup_directory": "/a\n"}, ["postgresql_backup_directory", "absolute path"]),

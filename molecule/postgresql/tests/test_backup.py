@@ -160,15 +160,21 @@ def test_backups_are_readable_by_postgres_alone(server):
     assert {"globals.sql", "databases.json", "shop.dump"} <= set(server.run(f"ls {folder}").split())
 
 
-def test_a_backup_that_fails_is_seen_and_leaves_the_others(server, host):
+@pytest.mark.parametrize(("program", "kept"), [("psql", False), ("pg_dump", False), ("pg_dumpall", True)])
+def test_a_backup_that_fails_is_seen_and_leaves_the_others(server, host, program, kept):
+    """Without the users, the dumps of the databases are kept."""
     folder = back_up(server)
-    host.check_output("mv /usr/bin/pg_dumpall /usr/bin/pg_dumpall.away")
+    host.check_output(f"mv /usr/bin/{program} /usr/bin/{program}.away")
     try:
         assert host.run("systemctl start postgresql-backup.service").rc != 0
         assert host.run("systemctl is-failed postgresql-backup.service").rc == 0
     finally:
-        host.check_output("mv /usr/bin/pg_dumpall.away /usr/bin/pg_dumpall; systemctl reset-failed")
-    assert server.run(f"ls -A {DIRECTORY}").split() == [folder.rpartition("/")[2]]
+        host.check_output(f"mv /usr/bin/{program}.away /usr/bin/{program}; systemctl reset-failed")
+    folders = server.run(f"ls -A {DIRECTORY}").split()
+    assert folders[0] == folder.rpartition("/")[2] and len(folders) == 1 + kept
+    if kept:
+        files = server.run(f"ls {DIRECTORY}/{folders[1]}").split()
+        assert "shop.dump" in files and "globals.sql" not in files
 
 
 def test_the_timer_waits(server):

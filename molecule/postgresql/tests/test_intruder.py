@@ -13,11 +13,13 @@ import re
 import shlex
 
 import pytest
-from test_backup import back_up, restore
+from browser import wait_for
+from test_backup import DIRECTORY, back_up, restore
 from test_runs import INVENTORY, play
 
 MARKS = "/var/tmp/intruder"
 PASSWORD = next(user["password"] for user in INVENTORY["postgresql_users"] if user["name"] == "tenant")
+PSQL = f"PGPASSWORD={shlex.quote(PASSWORD)} psql -XAtq -v ON_ERROR_STOP=1 -U tenant tenant"
 PAYLOAD = f"""
 CREATE FUNCTION public.intrude(way text) RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE attempt text;
@@ -194,9 +196,14 @@ class Tenant:
 
     server: object
 
-    def run(self, script: str, user: str = "tenant"):
-        command = f"cd / && PGPASSWORD={shlex.quote(PASSWORD)} psql -XAtq -v ON_ERROR_STOP=1 -U {user} tenant <<'END'\n"
-        return self.server.host.run(f"{command}{script}\nEND")
+    def run(self, script: str):
+        return self.server.host.run(f"cd / && {PSQL} <<'END'\n{script}\nEND")
+
+    def holds(self, script: str) -> None:
+        """Keep a transaction open after a script."""
+        self.server.run(f"cd / && {PSQL} >/dev/null 2>&1 <<'END' &\nBEGIN; {script}; SELECT pg_sleep(600);\nEND")
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'tenant' AND query LIKE '%pg_sleep%'"
+        wait_for(lambda: self.server.ask(asked).strip() == "1", 20, "the transaction is open")
 
     def plants(self, *scripts: str) -> None:
         done = self.run(";\n".join((PAYLOAD, *scripts)))
@@ -229,7 +236,9 @@ class Tenant:
 
 
 # Of a session of the tests themselves, in a database with all that in it.
-SAFE = "-c role=none -c search_path=pg_catalog -c local_preload_libraries= -c statement_timeout=0"
+SAFE = (
+    "-c role=none -c client_encoding=UTF8 -c search_path=pg_catalog -c local_preload_libraries= -c statement_timeout=0"
+)
 NOTHING = {"programs": [], "roles": [], "leftovers": []}
 
 
@@ -238,8 +247,15 @@ def clear(server) -> None:
     server.ask(
         "ALTER ROLE tenant NOSUPERUSER; REVOKE pg_execute_server_program FROM tenant; ALTER ROLE tenant RESET ALL"
     )
-    server.ask("ALTER DATABASE tenant IS_TEMPLATE false")
-    server.ask("DROP DATABASE tenant WITH (FORCE)")
+    # Also what a restore has left that failed a test.
+    left = server.ask("SELECT datname FROM pg_database WHERE datname LIKE 'restored%'").split()
+    for name in ("tenant", *left):
+        server.ask(f"ALTER DATABASE {name} OWNER TO postgres; ALTER DATABASE {name} IS_TEMPLATE false")
+        server.ask(f"DROP DATABASE {name} WITH (FORCE)")
+    server.ask("DROP SCHEMA IF EXISTS open CASCADE", "shop")
+    for role in server.ask("SELECT rolname FROM pg_roles WHERE rolname LIKE 'ansible%'").split():
+        server.ask(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{role}'")
+        server.ask(f"DROP ROLE {role}")
     server.ask("CREATE DATABASE tenant OWNER tenant TEMPLATE template0 LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'")
     server.ask("REVOKE ALL ON DATABASE tenant FROM PUBLIC")
 
@@ -290,6 +306,155 @@ def test_code_that_stays_in_the_role_of_restores_is_refused(tenant, host):
     assert done.rc != 0 and "ansible_restore" in done.stderr and "nothing was changed" in done.stderr, done.stdout
     assert tenant.powers() == NOTHING
     assert tenant.run("SELECT count(*) FROM w_stay").stdout.strip() == "1"
+
+
+# What shop does in its own database as soon as the role of restores exists.
+ACCOMPLICE = """
+import time, psycopg2
+shop = psycopg2.connect(user="shop", dbname="shop", password="right horse shop")
+shop.autocommit = True
+cursor = shop.cursor()
+cursor.execute("CREATE SCHEMA IF NOT EXISTS open")
+shop.autocommit = COMMITTED
+for _ in range(3000):
+    try:
+        cursor.execute("GRANT USAGE ON SCHEMA open TO ansible_restore")
+        break
+    except psycopg2.Error:
+        shop.rollback()
+        time.sleep(0.02)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_rights_of_the_role_of_restores_elsewhere_stop_no_restore(tenant, host, committed):
+    # The restore goes on when shop has come.
+    tenant.plants(
+        """CREATE FUNCTION hold() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+        FOR i IN 1..200 LOOP
+          EXIT WHEN current_database() NOT LIKE 'restored%' OR EXISTS (SELECT FROM pg_shdepend JOIN pg_roles r
+            ON refobjid = r.oid JOIN pg_database d ON d.oid = dbid
+            WHERE rolname = 'ansible_restore' AND datname = 'shop')
+            OR EXISTS (SELECT FROM pg_locks JOIN pg_roles r ON objid = r.oid
+            WHERE rolname = 'ansible_restore' AND classid = 'pg_authid'::regclass);
+          PERFORM pg_sleep(0.1);
+        END LOOP; RETURN true; END$$;
+        CREATE TABLE kept (n int CHECK (hold())); INSERT INTO kept VALUES (1)"""
+    )
+    folder = back_up(tenant.server)
+    script = ACCOMPLICE.replace("COMMITTED", str(committed))
+    pid = tenant.server.run(f"python3 - >/dev/null 2>&1 <<'END' & echo $!\n{script}\nEND").strip()
+    try:
+        done = restore(host, folder, "tenant", "--overwrite")
+        left = tenant.server.ask("SELECT rolcanlogin FROM pg_roles WHERE rolname LIKE 'ansible%'").split()
+        later = restore(host, folder, "archive")
+        assert (done.rc, later.rc) == (0, 0), (done.stderr, later.stderr)
+        assert left == (["f"] if committed else []), done.stderr
+        assert ("drop both" in done.stderr) == committed
+        assert tenant.powers()["roles"] == []
+        assert tenant.run("SELECT count(*) FROM kept").stdout.strip() == "1"
+    finally:
+        host.run(f"kill {pid}")
+
+
+PLOTS = {
+    # The text of the error is not what makes it one that is expected.
+    "rows are lost": (
+        """CREATE FUNCTION f() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+        IF current_database() LIKE 'restored%' THEN RAISE EXCEPTION 'schema "tools" already exists'; END IF;
+        RETURN true; END$$""",
+        (),
+        'schema "tools" already exists',
+    ),
+    "messages": (
+        """CREATE FUNCTION f() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+        IF current_database() LIKE 'restored%' THEN
+        FOR i IN 1..600 LOOP RAISE WARNING '%', repeat('x', 1000000); END LOOP; END IF; RETURN true; END$$""",
+        (),
+        "MiB of messages",
+    ),
+    "time": (
+        """CREATE FUNCTION f() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+        IF current_database() LIKE 'restored%' THEN SET statement_timeout TO 0; PERFORM pg_sleep(900); END IF;
+        RETURN true; END$$""",
+        ("--timeout", "4"),
+        "within 4 seconds",
+    ),
+}
+PEAK = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); " + (
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+)
+
+
+@pytest.mark.parametrize("way", PLOTS)
+def test_no_code_in_a_dump_hides_losses_or_holds_a_restore(tenant, host, way):
+    function, options, words = PLOTS[way]
+    tenant.server.ask("CREATE SCHEMA tools; CREATE EXTENSION hstore SCHEMA tools", "tenant")
+    tenant.plants(function, "CREATE TABLE kept (n int CHECK (f())); INSERT INTO kept VALUES (1)")
+    folder = back_up(tenant.server)
+    command = f"cd / && runuser -u postgres -- python3 -c {shlex.quote(PEAK)} postgresql-restore --overwrite"
+    done = host.run(f"{command} {' '.join(options)} {folder} tenant")
+    tenant.server.run("truncate --size=0 /var/log/postgresql/*-main.log")
+    assert done.rc != 0 and words in done.stderr and "nothing was changed" in done.stderr, (done.stdout, done.stderr)
+    assert int(done.stdout.split()[-1]) < 100_000, "kB of memory"
+    assert tenant.powers() == NOTHING
+    assert tenant.run("SELECT count(*) FROM kept").stdout.strip() == "1"
+
+
+OBSTACLES = {
+    "no connections": ("ALTER DATABASE tenant ALLOW_CONNECTIONS false", "not currently accepting connections"),
+    "long comment": (
+        "DO $$BEGIN EXECUTE format('COMMENT ON DATABASE tenant IS %L', repeat('x', 20000000)); END$$",
+        "more than 1 MB",
+    ),
+    "locked table": ("LOCK TABLE kept", "pg_dump: error:"),
+    "locked sequence": ("ALTER SEQUENCE numbers RENAME TO others", "not finished within 8 seconds"),
+    "ended": ("ALTER SEQUENCE numbers RENAME TO others", "ended by signal 15"),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_no_owner_stops_the_backups_of_the_others(tenant, host, obstacle):
+    script, reason = OBSTACLES[obstacle]
+    assert tenant.run("CREATE TABLE kept AS SELECT 1 AS n; CREATE SEQUENCE numbers").rc == 0
+    old = f"{DIRECTORY}/2020-01-02T000000Z"
+    tenant.server.run(f"mv {back_up(tenant.server)} {old}; cp -a {old} {DIRECTORY}/2020-01-01T000000Z")
+    if obstacle in ("locked table", "locked sequence", "ended"):
+        tenant.holds(script)
+    elif obstacle == "no connections":
+        # An owner of two databases does that from the other one.
+        tenant.server.ask(script)
+    else:
+        done = tenant.run(script)
+        assert done.rc == 0, done.stderr
+    limit = "timeout --signal=TERM 8 " if obstacle == "ended" else ""
+    seconds = "600" if obstacle == "ended" else "8"
+    done = host.run(
+        f"cd / && {limit}setpriv --reuid=postgres --regid=postgres --init-groups "
+        f"postgresql-backup --keep-days 14 --timeout {seconds} {DIRECTORY}"
+    )
+    assert done.rc != 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("failed: tenant: ") and reason in line and line.isprintable()
+    names = tenant.server.run(f"ls {DIRECTORY}").split()
+    assert len(names) == 2 and names[0] == "2020-01-02T000000Z", "the last good dump of tenant is kept"
+    dumps = {"postgres.dump", "shop.dump", "archive.dump", "globals.sql", "databases.json"}
+    found = set(tenant.server.run(f"ls {DIRECTORY}/{names[1]}").split("\n"))
+    assert dumps <= found and "tenant.dump" not in found
+    assert restore(host, f"{DIRECTORY}/{names[1]}", "archive").rc == 0
+    assert "an earlier backup" in restore(host, f"{DIRECTORY}/{names[1]}", "tenant", "--overwrite").stderr
+    if obstacle == "no connections":
+        assert host.run("systemctl start postgresql-backup.service").rc != 0
+        assert "postgresql-backup.service" in tenant.server.run("systemctl --failed --plain --no-legend")
+        assert "failed: tenant: " in tenant.server.run("journalctl --unit=postgresql-backup --lines=20 --output=cat")
+        tenant.server.ask("ALTER DATABASE tenant ALLOW_CONNECTIONS true")
+        tenant.server.run("systemctl start postgresql-backup.service")
+        assert "2020-01-02T000000Z" not in tenant.server.run(f"ls {DIRECTORY}").split()
+    else:
+        restored = restore(host, old, "tenant", "--overwrite")
+        assert restored.rc == 0, restored.stderr
+        assert tenant.run("SELECT count(*) FROM kept").stdout.strip() == "1"
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -428,15 +593,18 @@ def test_a_backup_evaluates_nothing_and_no_owner_can_prevent_it(tenant, host):
         ALTER DATABASE tenant SET standard_conforming_strings TO off;
         ALTER DATABASE tenant SET default_transaction_isolation TO serializable;
         ALTER DATABASE tenant SET default_transaction_deferrable TO on;
+        ALTER DATABASE tenant SET client_encoding TO latin1;
         ALTER DATABASE tenant SET local_preload_libraries TO 'evil'""",
     )
+    count = f"PGOPTIONS='{SAFE}' runuser -u postgres -- psql -XAtqd tenant"
+    # In the encoding that the owner has chosen, its name is no UTF-8.
+    tenant.server.run(f"""cd / && {count} -c 'CREATE SCHEMA "été"' -c 'CREATE EXTENSION hstore SCHEMA "été"'""")
     since = tenant.log()
     folder = back_up(tenant.server)
     assert (tenant.evaluated(since, "tenant"), tenant.powers()) == ({}, NOTHING)
     assert "tenant.dump" in tenant.server.run(f"ls {folder}")
     restored = restore(host, folder, "tenant", "--overwrite")
     assert restored.rc == 0, restored.stderr
-    count = f"PGOPTIONS='{SAFE}' runuser -u postgres -- psql -XAtqd tenant"
     rows = tenant.server.run(
         f"cd / && {count} -c 'SELECT count(*) FROM public.guarded' -c 'SELECT count(*) FROM public.w_check'"
     )
@@ -476,6 +644,24 @@ def test_the_role_takes_nothing_from_an_owner(tenants):
         ran = [tenant.evaluated(old, "tenant") for tenant, old in zip(tenants, since, strict=True)]
         assert (ran, [tenant.powers() for tenant in tenants]) == ([{}] * len(tenants), [NOTHING] * len(tenants))
         assert refused.status != 0 and "extensions of tenant is careless" in refused.output, refused.output
+        assert "Make backups when it is time" in refused.output, "all else was done"
+        for tenant in tenants:
+            assert tenant.run("DROP SCHEMA public CASCADE").rc == 0
+        run = with_extension("hstore")
+        assert run.status == 0, run.output
+        for tenant in tenants:
+            tenant.run(
+                "DROP SCHEMA public CASCADE; CREATE SCHEMA public; "
+                "CREATE FUNCTION public.hstore(text, text) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+            )
+        run = with_extension("hstore")
+        assert run.status != 0 and "extensions of tenant is hstore, which could not be created" in run.output
+        assert "Make backups when it is time" in run.output, "all else was done"
+        for tenant in tenants:
+            tenant.server.ask("ALTER DATABASE tenant ALLOW_CONNECTIONS false")
+        run = with_extension("hstore")
+        assert run.status != 0 and "not currently accepting connections" in run.output
+        assert "Make backups when it is time" in run.output, "all else was done"
     finally:
         for tenant in tenants:
             tenant.server.run("rm -f /usr/share/postgresql/*/extension/careless*")
