@@ -8,13 +8,11 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Larger networks are no hosts of a site.
 SHORTEST_PREFIX = {4: 8, 6: 16}
 
 
-def address(text: Any) -> Address:
+def address(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """An IP address; a ValueError says what is wrong with it.
 
     Without a zone: Python takes any text after the percent sign, line breaks included, and gives it back.
@@ -24,7 +22,7 @@ def address(text: Any) -> Address:
     return ipaddress.ip_address(str(text))
 
 
-def network(text: Any) -> Network:
+def network(text: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A network, or one address as a network; a ValueError says what is wrong with it."""
     if "%" in str(text):
         raise ValueError(f"{text!r} has a zone, which is not allowed in an address")
@@ -53,7 +51,7 @@ def network_error(text: Any) -> str | None:
     return _width_error(text, found)
 
 
-def _width_error(text: Any, found: Network) -> str | None:
+def _width_error(text: Any, found: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str | None:
     shortest = SHORTEST_PREFIX[found.version]
     if found.prefixlen < shortest or found.network_address.is_unspecified:
         return (
