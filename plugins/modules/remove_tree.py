@@ -46,6 +46,7 @@ removed:
   sample: [/var/lib/web2py/instances/admin]
 """
 
+import contextlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -63,7 +64,9 @@ def main():
     removed = [path for path in paths if os.path.lexists(path)]
     try:
         for path in removed if not module.check_mode else []:
-            beneath.remove(path)
+            # One below another one is gone with that.
+            with contextlib.suppress(FileNotFoundError):
+                beneath.remove(path)
     except OSError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(removed), removed=removed)
