@@ -64,7 +64,12 @@ for path in sys.argv[2:]:
 def measured(work: str, *paths: Path, cache: Path) -> list[dict]:
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, work, *map(str, paths)],
-        env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "XDG_CACHE_HOME": str(cache)},
+        # ansible-test finds Ansible by it.
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{COLLECTIONS}:{os.environ.get('PYTHONPATH', '')}",
+            "XDG_CACHE_HOME": str(cache),
+        },
         check=True,
         capture_output=True,
         text=True,

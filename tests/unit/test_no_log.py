@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import yaml
 from ansible_collections.web2py.deployment.plugins.filter.failure_reasons import failure_reasons
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+COLLECTIONS = str(Path(inspect.getfile(failure_reasons)).parents[5])
 SECRET = "right-horse-battery"
 # By file and task: the variables that its message needs, with a secret in them.
 INSTANCE = {"name": "admin", "port": 8001, "administration": True, "password": SECRET}
@@ -99,7 +101,9 @@ def test_a_failure_says_where_what_and_why_and_no_secret(place, tmp_path):
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     done = subprocess.run(
         [
-            Path(sys.executable).with_name("ansible-playbook"),
+            sys.executable,
+            "-m",
+            "ansible.cli.playbook",
             "-i",
             "www1,",
             "-c",
@@ -110,7 +114,7 @@ def test_a_failure_says_where_what_and_why_and_no_secret(place, tmp_path):
             "-vvv",
         ],
         cwd=tmp_path,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".ansible" / "collections")},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -21,9 +21,9 @@ import testinfra
 import yaml
 from browser import PROJECT, play, site_of, wait_for
 
-# As the web hosts import it, too: by itself.
-sys.path.append(str(PROJECT / "plugins/module_utils"))
-tickets = importlib.import_module("tickets")
+# As the web hosts import it, too: out of a package of its own.
+sys.path.append(str(PROJECT / "plugins"))
+tickets = importlib.import_module("module_utils.tickets")
 WEB12, WEB13, DATABASE = (testinfra.get_host(f"docker://tickets-{name}") for name in ("web12", "web13", "database"))
 WEBS = (WEB12, WEB13)
 ERRORS = "/var/lib/web2py/data/faulty/errors"
