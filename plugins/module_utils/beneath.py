@@ -89,7 +89,11 @@ def as_user(uid: int, gid: int, work: Callable[[], Any], limit: float = 600) -> 
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     if "result" not in answer:
-        raise BeneathError(answer.get("error") or f"the process that works as user {uid} has ended without a result")
+        raise BeneathError(
+            answer.get("error")
+            or f"the process that works as user {uid} gave no result within {limit:g} seconds; another process of that "
+            "user has ended or stopped it, or a pipe in its folders was waited for"
+        )
     return answer["result"]
 
 

@@ -196,17 +196,18 @@ def seed(source: str, target: str, uid: int, gid: int) -> None:
     mark = os.path.join(target, SEEDING)
 
     def copy() -> None:
-        if os.listdir(target) and not os.path.lexists(mark):
+        there = os.listdir(target)
+        if there and SEEDING not in there:
             return
         try:
-            with open(mark, "w", encoding="utf-8"):
-                pass
+            # A pipe of this name would be waited for.
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
             shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
             own(target, uid, gid, 0o700, 0o600)
             os.unlink(mark)
         except OSError as error:
-            # Otherwise the next run would take a part for the whole.
-            clear(target)
+            if not there:
+                clear(target)
             # Of many errors the first.
             causes = error.args[0] if isinstance(error, shutil.Error) else [(source, target, error)]
             raise beneath.BeneathError(f"{target} could not be filled: {causes[0][2]}") from None

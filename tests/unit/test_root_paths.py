@@ -51,7 +51,7 @@ SAFE: dict[tuple[str, str], tuple[set[str], str]] = {
     ("module_utils/release.py", "commit"): ({"os.utime", "os.rename"}, STAGED),
     ("module_utils/release.py", "own"): ({"os.walk", "os.chown", "os.chmod"}, f"{STAGED}; of seed, {USER}"),
     ("module_utils/release.py", "provide"): ({"os.makedirs"}, USER),
-    ("module_utils/release.py", "copy"): ({"shutil.copytree", "open", "os.unlink"}, USER),
+    ("module_utils/release.py", "copy"): ({"shutil.copytree", "os.unlink"}, USER),
     ("module_utils/release.py", "clear"): ({"shutil.rmtree", "os.unlink"}, USER),
     ("module_utils/release.py", "link_state"): ({"shutil.rmtree", "os.symlink"}, STAGED),
     ("module_utils/release.py", "complete_application"): ({"os.makedirs", "open"}, STAGED),
@@ -291,12 +291,12 @@ def test_work_of_another_user_gives_its_result_or_its_error():
     )
     with pytest.raises(beneath.BeneathError, match="ValueError: invalid literal"):
         beneath.as_user(*ME, lambda: int("wrong"))
-    with pytest.raises(beneath.BeneathError, match="without a result"):
+    with pytest.raises(beneath.BeneathError, match="gave no result"):
         beneath.as_user(*ME, lambda: os.kill(os.getpid(), 9))
-    with pytest.raises(beneath.BeneathError, match="without a result"):
+    with pytest.raises(beneath.BeneathError, match="gave no result"):
         beneath.as_user(*ME, object)
     started = time.monotonic()
-    with pytest.raises(beneath.BeneathError, match="without a result"):
+    with pytest.raises(beneath.BeneathError, match="gave no result"):
         beneath.as_user(*ME, lambda: os.kill(os.getpid(), 19), limit=0.2)
     assert time.monotonic() - started < 5
     with pytest.raises(ChildProcessError):
@@ -496,6 +496,28 @@ def test_a_copy_that_was_killed_is_made_again(place):
     release.seed(str(source), str(target), *OTHER)
     found = {path.name: path.read_text() for path in target.iterdir()}
     assert found == {"a": "whole", "b": "whole", "own": "of the application"}
+
+
+@only_root
+def test_a_pipe_in_place_of_the_mark_or_of_a_file_is_not_waited_for(place):
+    source = place / "source"
+    source.mkdir()
+    (source / "a").write_text("whole")
+    release.own(str(source), 0, OTHER[1], 0o750, 0o640)
+    for names in ([release.SEEDING], [release.SEEDING, "a"], ["mark", "a"]):
+        target = place / "-".join(names)
+        target.mkdir()
+        for name in names:
+            if name == "mark":
+                (target / release.SEEDING).touch()
+            else:
+                os.mkfifo(target / name)
+        for path in [target, *target.iterdir()]:
+            os.chown(path, *OTHER)
+        started = time.monotonic()
+        with pytest.raises(beneath.BeneathError, match="could not be filled"):
+            release.seed(str(source), str(target), *OTHER)
+        assert time.monotonic() - started < 30
 
 
 @only_root

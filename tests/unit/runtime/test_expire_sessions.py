@@ -261,6 +261,7 @@ table = db.define_table(
 for key, hours, data in json.loads(Path(folder, "rows.json").read_text()):
     when = None if hours is None else now - datetime.timedelta(hours=hours)
     table.insert(unique_key=key, modified_datetime=when, session_data=None if data is None else bytes.fromhex(data))
+db.executesql("UPDATE web2py_session_shop SET session_data = 'abc' WHERE unique_key LIKE 'no base64%'")
 db.commit()
 sys.argv = [script, seconds, "/nonexistent"]
 runpy.run_path(script, init_globals={
@@ -303,9 +304,11 @@ def test_sessions_in_a_database(pydal: Path, tmp_path: Path) -> None:
         ("nothing", 5, None),
         ("unreadable", 5, b"no pickle"),
         ("evil", 5, pickle.dumps(Evil())),
+        ("no base64", 5, empty),
+        ("no base64 either", 5, empty),
         ("last", 5, empty),
     ]
-    assert expire(tmp_path, pydal, rows) == ("6 sessions deleted", ["young", "remembered"])
+    assert expire(tmp_path, pydal, rows) == ("8 sessions deleted", ["young", "remembered"])
 
 
 def test_more_sessions_in_a_database_than_are_read_at_once(pydal: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import io
 import logging
 import marshal
 import pickle
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -335,6 +336,21 @@ def routes_onerror() -> bool:
     return True
 
 
+def multipart_options() -> bool:
+    """Release 3.3.3: a Content-Type of a hundred bytes holds a process for hours.
+
+    The expression for a quoted text takes a backslash for two things, and tries all combinations before it gives up.
+    """
+    from gluon.contrib import multipart
+
+    ambiguous, definite = r'(?:\\.|[^"])*', r'(?:\\.|[^\\"])*'
+    pattern = multipart._re_option.pattern
+    if ambiguous not in pattern:
+        return False
+    multipart._re_option = re.compile(pattern.replace(ambiguous, definite))
+    return True
+
+
 FIXES = (
     xml_unpickle,
     ticket_loading,
@@ -345,4 +361,5 @@ FIXES = (
     cookie_session_attributes,
     text_bodies,
     routes_onerror,
+    multipart_options,
 )

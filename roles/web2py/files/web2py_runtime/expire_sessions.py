@@ -209,10 +209,22 @@ def expire_rows(table, seconds, now):
         db.commit()
 
 
+def rows_of(table, batch, dead):
+    """The rows of a batch; what pydal cannot decode is no session, and goes to `dead`."""
+    try:
+        yield from table._db(table.id.belongs(batch)).select(table.id, table.session_data)
+    except (ValueError, TypeError, RuntimeError):
+        if len(batch) == 1:
+            dead.append(batch[0])
+        else:
+            for number in batch:
+                yield from rows_of(table, [number], dead)
+
+
 def expire_batch(table, batch, old, seconds, now, dead):
     """Add to `dead` whose sessions live no longer than others; delete of the others those that are too old as well."""
     db, deleted = table._db, 0
-    for row in db(table.id.belongs(batch)).select(table.id, table.session_data) if batch else ():
+    for row in rows_of(table, batch, dead) if batch else ():
         lives = lifetime(row.session_data or b"", seconds)
         if lives <= seconds:
             dead.append(row.id)
