@@ -83,7 +83,7 @@ def routes_onerror(site: Deployment) -> tuple[int, str]:
 
 def multipart_options(site: Deployment) -> bool:
     """Whether a header that takes seconds is read at once; two signs more make them nearly three times as many."""
-    headers = {"Content-Type": 'multipart/form-data; a="' + "\\" * 34}
+    headers = {"Content-Type": 'multipart/form-data; a="' + "\\" * 38}
     started = time.monotonic()
     site.request("POST", "/probe/default/fail_with", headers=headers, body=b"x=1")
     return time.monotonic() - started < 2
