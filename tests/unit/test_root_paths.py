@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -394,29 +394,43 @@ def test_a_tree_is_removed_whatever_is_in_it(place):
     assert sorted(os.listdir(place)) == ["kept"] and (place / "kept").read_text() == "kept"
 
 
-@only_root
-def test_a_tree_is_removed_while_its_user_exchanges_everything_in_it(place):
-    (place / "outside").mkdir()
-    (place / "outside/kept").write_text("kept")
-    tree = place / "tree"
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """What another user does, in a process that is ended at the end of the block."""
     child = os.fork()
     if child == 0:
         try:
             os.setgroups([])
             os.setgid(OTHER[1])
             os.setuid(OTHER[0])
-            while True:
-                for number in range(50):
-                    for name in (str(number), f"{number}/x"):
-                        with contextlib.suppress(OSError):
-                            os.rename(tree / name, tree / f"{name}.away")
-                        with contextlib.suppress(OSError):
-                            os.symlink(place / "outside", tree / name)
-                        with contextlib.suppress(OSError):
-                            os.mkdir(tree / "0/y")
+            work()
         finally:
             os._exit(0)
     try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@only_root
+def test_a_tree_is_removed_while_its_user_exchanges_everything_in_it(place):
+    (place / "outside").mkdir()
+    (place / "outside/kept").write_text("kept")
+    tree = place / "tree"
+
+    def work() -> None:
+        while True:
+            for number in range(50):
+                for name in (str(number), f"{number}/x"):
+                    with contextlib.suppress(OSError):
+                        os.rename(tree / name, tree / f"{name}.away")
+                    with contextlib.suppress(OSError):
+                        os.symlink(place / "outside", tree / name)
+                    with contextlib.suppress(OSError):
+                        os.mkdir(tree / "0/y")
+
+    with meanwhile(work):
         for _ in range(5):
             for number in range(50):
                 (tree / str(number) / "x").mkdir(parents=True)
@@ -426,9 +440,6 @@ def test_a_tree_is_removed_while_its_user_exchanges_everything_in_it(place):
             beneath.remove(str(tree))
             assert sorted(os.listdir(place)) == ["outside"] and os.listdir(place / "outside") == ["kept"]
             assert (place / "outside").stat().st_uid == 0
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 @only_root
@@ -436,23 +447,18 @@ def test_a_tree_in_which_its_user_goes_on_is_given_up_with_a_reason(place):
     tree = place / "tree"
     tree.mkdir()
     os.chown(tree, *OTHER)
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(OTHER[1])
-            os.setuid(OTHER[0])
-            folder = os.open(tree, os.O_RDONLY)
-            while True:
-                with contextlib.suppress(OSError):
-                    os.mkdir("x", dir_fd=folder)
-                with contextlib.suppress(OSError):
-                    inner = os.open("x", os.O_RDONLY, dir_fd=folder)
-                    os.close(folder)
-                    folder = inner
-        finally:
-            os._exit(0)
-    try:
+
+    def work() -> None:
+        folder = os.open(tree, os.O_RDONLY)
+        while True:
+            with contextlib.suppress(OSError):
+                os.mkdir("x", dir_fd=folder)
+            with contextlib.suppress(OSError):
+                inner = os.open("x", os.O_RDONLY, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+
+    with meanwhile(work):
         while not os.path.exists(tree / "x"):
             time.sleep(0.01)
         started = time.monotonic()
@@ -464,9 +470,6 @@ def test_a_tree_in_which_its_user_goes_on_is_given_up_with_a_reason(place):
             assert time.monotonic() - started < 10
         else:
             assert os.listdir(place) == []
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
     if tree.exists():
         beneath.remove(str(tree))
     assert os.listdir(place) == []
