@@ -102,7 +102,7 @@ def test_an_application_that_takes_all_memory_is_ended_alone(webs):
         assert visitor.fresh().ask("/heart/default/eat", "https").status >= 500
     eaten = time.monotonic() - began
     wait_for(lambda: answers_with(web.site(), "/heart/default/beat", 200), 60, "the application answers again")
-    print(f"a process that takes all memory is ended after {eaten:.1f} s; answers {time.monotonic() - began:.1f} s after")
+    print(f"all memory taken: ended after {eaten:.1f} s, answers again after {time.monotonic() - began:.1f} s")
     assert int(web.run(events).split()[1]) > before
     # Its unit's limit and not the host's memory was at its end, and only a process of the unit was ended.
     killed = web.run("journalctl --dmesg --no-pager | grep -i 'killed process'")
