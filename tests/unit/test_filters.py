@@ -63,25 +63,6 @@ EXAMPLES = {
         },
         [],
     ),
-    "haproxy_certificates": (
-        {"haproxy_certificates": [{"name": "www", "certificate_file": "/c.pem", "key_file": "/k.pem"}]},
-        [
-            {
-                "certificate_file": "/c.pem",
-                "key_file": "/k.pem",
-                "path": "/etc/haproxy/certificates/www-fb6a46de6311.pem",
-                "key_path": "/etc/haproxy/certificates/www-fb6a46de6311.pem.key",
-            }
-        ],
-    ),
-    "haproxy_path_pattern": ({}, r"^/+(\.?/+)*[^/]+/+(\.?/+)*appadmin([/.;]|$)"),
-    "nfs_shared_drop_ins": (
-        {"nfs_shared_mounts": [{"name": "notes", "path": "/srv/shared/notes", "before_units": ["web2py.service"]}]},
-        [{"path": "/etc/systemd/system/web2py.service.d/nfs_shared_notes.conf", "mount": "/srv/shared/notes"}],
-    ),
-    "nfs_shared_errors": ({"nfs_shared_exports": [], "nfs_shared_mounts": []}, []),
-    "nfs_shared_mount_path": ({}, "/srv/shared"),
-    "nfs_shared_mount_unit": ({}, "srv-shared\\x2dnotes.mount"),
     "haproxy_server_name": ({}, "www1-example-org"),
     "haproxy_servers": (
         {
@@ -200,8 +181,6 @@ EXAMPLES = {
 # Their examples show some of the variables that they take; the whole is in their own tests.
 SHORTENED = {
     "frontend_site",
-    "haproxy_errors",
-    "memcached_errors",
     "postgresql_errors",
     "ticket_report",
     "tickets_outcomes",

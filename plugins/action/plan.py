@@ -1,0 +1,104 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+
+# Imported here, and not where they are used: Ansible loads an action once and forks for each host.
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import (
+    documented_options,
+    is_secret,
+    platform_problem,
+    role_prefixes,
+    short_role_name,
+    supported_platforms,
+    typed,
+    unknown_message,
+    unknown_variables,
+    without_secrets,
+)
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, MissingFact
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
+    haproxy,
+    memcached,
+    nfs_shared,
+    tls_certificate,
+)
+
+PLANS = {
+    "haproxy": haproxy.plan,
+    "memcached": memcached.plan,
+    "nfs_shared": nfs_shared.plan,
+    "tls_certificate": tls_certificate.plan,
+}
+
+
+def plan(role: str, variables: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
+    """Return what the role's tasks read, by names without the role's, and everything that is wrong."""
+    options = documented_options(role)
+    typed_variables, refused = typed(options, variables)
+    prefix = f"{role}_"
+    values = {name.removeprefix(prefix): value for name, value in typed_variables.items()}
+    try:
+        derived, problems = PLANS[role](values, host)
+    except MissingFact as fact:
+        derived = {}
+        problems = [f"The host's fact {fact} is unknown; role {role} needs it. Gather facts before the role."]
+    # Instead of a value that was refused the plan has seen the default.
+    problems = [problem for problem in problems if not problem.startswith(tuple(refused))]
+    own_options = {name.removeprefix(prefix): option for name, option in options.items()}
+    return without_secrets(own_options, {**values, **derived}), [*chain.from_iterable(refused.values()), *problems]
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(argument_spec={"role": {"type": "str", "required": True}})
+        role = short_role_name(arguments["role"])
+        if role not in PLANS:
+            raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
+        task_vars = task_vars or {}
+        facts = task_vars.get("ansible_facts") or {}
+        variables, unreadable = self._variables(role, task_vars)
+        values, problems = plan(role, variables, Host(facts, self._read, datetime.now(timezone.utc)))
+
+        unknown = unknown_variables(role, task_vars, documented_options(role), role_prefixes())
+        problems = [
+            *([unknown_message(role, unknown)] if unknown else []),
+            *filter(None, [platform_problem(supported_platforms(role), facts)]),
+            *unreadable.values(),
+            *(problem for problem in problems if not problem.startswith(tuple(unreadable))),
+        ]
+        result.update({"failed": True, "msg": "\n".join(problems)} if problems else values, changed=False)
+        return result
+
+    def _variables(self, role: str, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the role's variables, and by the variable why one has no value."""
+        variables, unreadable = {}, {}
+        for name, option in documented_options(role).items():
+            if name in task_vars:
+                try:
+                    variables[name] = self._templar.template(task_vars[name])
+                except AnsibleError as error:
+                    reason = "its expression fails" if is_secret(option) else error.message
+                    unreadable[name] = f"{name} cannot be read: {reason}"
+        return variables, unreadable
+
+    def _read(self, path: str) -> bytes:
+        """Return a file of the controller, decrypted where Ansible Vault has encrypted it."""
+        lookup = lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=self._templar)
+        try:
+            return lookup.run([path], variables={}, rstrip=False)[0].encode()
+        except AnsibleError as error:
+            raise OSError(str(error)) from error
