@@ -151,7 +151,10 @@ class Conversion:
         if kind == "list":
             return self._list(value)
         if kind == "dict":
-            return self._dict(value, self.place) if isinstance(value, Mapping) else self._refuse(value, self.place)
+            # An empty one stays empty: its options' defaults would make something of nothing.
+            if isinstance(value, Mapping):
+                return self._dict(value, self.place) if value else {}
+            return self._refuse(value, self.place)
         return self._scalar(kind, value, self.place)
 
     def _list(self, value: Any) -> list[Any] | None:
@@ -170,7 +173,7 @@ class Conversion:
         return self._dict(item, entry(self.place, number, item) if "name" in item else f"{self.place}[{number}]")
 
     def _dict(self, value: Mapping[str, Any], place: str) -> dict[str, Any]:
-        if "options" not in self.option or not value:
+        if "options" not in self.option:
             return plain(value)
         values, problems = typed(self.option["options"], value, f"{place}: ")
         self.problems += [problem for found in problems.values() for problem in found]

@@ -226,7 +226,7 @@ def test_a_list_may_be_given_as_text_with_commas() -> None:
 
 
 def test_keys_and_choices_that_do_not_exist_are_refused_by_name() -> None:
-    entries = [{"name": "a", "prt": 1}, {"address": "b"}, {"name": "c", "state": "gone"}, "d"]
+    entries = [{"name": "a", "prt": 1}, {"address": "b"}, {"name": "c", "state": "gone"}, "d", {}]
     assert plan("haproxy", {**complete("haproxy"), "haproxy_servers": entries})[1] == [
         "haproxy_servers[0] ('a'): prt is unknown; it must be one of address, backup, ca_file, max_connections, name, "
         "port, state, tls, tls_name, verify, weight.",
@@ -234,6 +234,7 @@ def test_keys_and_choices_that_do_not_exist_are_refused_by_name() -> None:
         "haproxy_servers[2] ('c'): state is 'gone'; it must be present or absent.",
         "haproxy_servers[3] is 'd'; it must be a dictionary. Write it in YAML; on the command line give one JSON "
         "document for all: -e '{…}'.",
+        "haproxy_servers[4]: name is not set; it must be text.",
     ]
 
 
