@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from ansible_collections.web2py.deployment.plugins.module_utils import data, memcached, nfs_shared, postgresql, site
+from ansible_collections.web2py.deployment.plugins.module_utils import data, postgresql, site
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,8 +148,6 @@ class TestConnectionString:
 
 
 RULE = {"type": "hostssl", "databases": ["shop"], "users": ["shop"], "method": "scram-sha-256"}
-MEMCACHED = {"port": 11211, "memory": 64, "machine_memory": 512, "max_connections": 64, "max_item_size": 1}
-MEMCACHED["machine_addresses"] = ["192.0.2.1", "10.0.0.0"]
 FACTS = {"inventory_hostname": "web1", "ansible_facts": {"default_ipv4": {"address": "192.0.2.1"}}}
 
 
@@ -197,9 +196,9 @@ class TestClientAddresses:
     "errors",
     [
         lambda text: postgresql.hba_errors([{**RULE, "address": text}]),
-        lambda text: [nfs_shared.client_error(text)],
+        lambda text: [nfs_shared.client_problem("clients", text)],
         lambda text: site.proxy_errors([text]),
-        lambda text: memcached.errors({**MEMCACHED, "addresses": [text]}),
+        lambda text: memcached.address_problems([text], ["192.0.2.1", "10.0.0.0"]),
     ],
     ids=["postgresql_hba", "nfs_shared_exports", "web2py_trusted_proxies", "memcached_addresses"],
 )
