@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from itertools import chain
 from typing import Any
@@ -30,6 +30,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
     haproxy,
     memcached,
     nfs_shared,
+    postgresql,
     tls_certificate,
 )
 
@@ -37,25 +38,28 @@ PLANS = {
     "haproxy": haproxy.plan,
     "memcached": memcached.plan,
     "nfs_shared": nfs_shared.plan,
+    "postgresql": postgresql.plan,
     "tls_certificate": tls_certificate.plan,
 }
 
 
-def plan(role: str, variables: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
+def plan(
+    role: str, variables: Mapping[str, Any], host: Host, unreadable: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """Return what the role's tasks read, by names without the role's, and everything that is wrong."""
     options = documented_options(role)
     typed_variables, refused = typed(options, variables)
+    if problems := [*unreadable, *chain.from_iterable(refused.values())]:
+        # What else is wrong could follow from these.
+        return {}, problems
     prefix = f"{role}_"
     values = {name.removeprefix(prefix): value for name, value in typed_variables.items()}
     try:
         derived, problems = PLANS[role](values, host)
     except MissingFact as fact:
-        derived = {}
-        problems = [f"The host's fact {fact} is unknown; role {role} needs it. Gather facts before the role."]
-    # Instead of a value that was refused the plan has seen the default.
-    problems = [problem for problem in problems if not problem.startswith(tuple(refused))]
+        return {}, [f"The host's fact {fact} is unknown; role {role} needs it. Gather facts before the role."]
     own_options = {name.removeprefix(prefix): option for name, option in options.items()}
-    return without_secrets(own_options, {**values, **derived}), [*chain.from_iterable(refused.values()), *problems]
+    return without_secrets(own_options, {**values, **derived}), problems
 
 
 class ActionModule(ActionBase):
@@ -70,30 +74,29 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
         task_vars = task_vars or {}
         facts = task_vars.get("ansible_facts") or {}
+        host = Host(facts, self._read, datetime.now(timezone.utc))
         variables, unreadable = self._variables(role, task_vars)
-        values, problems = plan(role, variables, Host(facts, self._read, datetime.now(timezone.utc)))
-
+        values, problems = plan(role, variables, host, unreadable)
         unknown = unknown_variables(role, task_vars, documented_options(role), role_prefixes())
         problems = [
             *([unknown_message(role, unknown)] if unknown else []),
             *filter(None, [platform_problem(supported_platforms(role), facts)]),
-            *unreadable.values(),
-            *(problem for problem in problems if not problem.startswith(tuple(unreadable))),
+            *problems,
         ]
         result.update({"failed": True, "msg": "\n".join(problems)} if problems else values, changed=False)
         return result
 
-    def _variables(self, role: str, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the role's variables, and by the variable why one has no value."""
-        variables, unreadable = {}, {}
+    def _variables(self, role: str, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the role's variables, and why some have no value."""
+        variables, problems = {}, []
         for name, option in documented_options(role).items():
             if name in task_vars:
                 try:
                     variables[name] = self._templar.template(task_vars[name])
                 except AnsibleError as error:
                     reason = "its expression fails" if is_secret(option) else error.message
-                    unreadable[name] = f"{name} cannot be read: {reason}"
-        return variables, unreadable
+                    problems.append(f"{name} cannot be read: {reason}")
+        return variables, problems
 
     def _read(self, path: str) -> bytes:
         """Return a file of the controller, decrypted where Ansible Vault has encrypted it."""

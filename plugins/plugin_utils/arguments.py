@@ -120,7 +120,6 @@ def typed(options: Options, given: Mapping[str, Any], place: str = "") -> tuple[
             values[name] = conversion.of(given[name])
             if conversion.problems:
                 problems[name] = conversion.problems
-                values[name] = option.get("default")
         elif option.get("required"):
             problems[name] = [wrong(f"{place}{name}", None, KINDS[option.get("type", "str")])]
         elif "default" in option:
@@ -152,8 +151,9 @@ class Conversion:
             return self._list(value)
         if kind == "dict":
             # An empty one stays empty: its options' defaults would make something of nothing.
-            if isinstance(value, Mapping):
-                return self._dict(value, self.place) if value else {}
+            converted = self._dict(value, self.place) if isinstance(value, Mapping) and value else {}
+            if isinstance(value, Mapping) and (converted or self.problems or not value):
+                return converted
             return self._refuse(value, self.place)
         return self._scalar(kind, value, self.place)
 
@@ -201,6 +201,8 @@ def converted_scalar(kind: str, value: Any) -> Any:
     """Return the value as Ansible converts it for modules; what only looks like its kind is a TypeError."""
     if kind == "bool":
         return bool(check_type_bool(value))
+    if kind == "raw":
+        return plain(value)
     if kind == "int":
         # To Python true is 1; to who wrote it, it is no number.
         if isinstance(value, bool):

@@ -133,22 +133,10 @@ EXAMPLES = {
             },
         ],
     ),
-    "postgresql_hba_line": ({}, "hostssl shop shop 192.0.2.7/32 scram-sha-256"),
-    "postgresql_identifier": ({"name": "a name"}, '"a name"'),
-    "postgresql_memory_settings": (
-        {},
-        {
-            "shared_buffers": "1024MB",
-            "effective_cache_size": "3072MB",
-            "maintenance_work_mem": "256MB",
-            "work_mem": "10485kB",
-        },
-    ),
     "postgresql_scram_secret": (
         {"vault_password": "long enough"},
         re.compile(r"SCRAM-SHA-256\$4096:[\w+/]{22}==\$[\w+/]{43}=:[\w+/]{43}="),
     ),
-    "postgresql_setting_line": ({}, "work_mem = '4MB'"),
     "postgresql_users": (
         {**DATA, "hostvars": {"www1": {}}},
         [{"name": "shop", "password": "a@b", "connection_limit": 38}],
@@ -181,7 +169,6 @@ EXAMPLES = {
 # Their examples show some of the variables that they take; the whole is in their own tests.
 SHORTENED = {
     "frontend_site",
-    "postgresql_errors",
     "ticket_report",
     "tickets_outcomes",
 }

@@ -193,8 +193,8 @@ def test_an_empty_dictionary_is_no_second_balancer():
 
 
 def test_all_faults_at_once():
-    role = {**ROLE, "mode": "x", "addresses": ["x"], "servers": [], "health_path": "x", "retries": -1}
-    assert len(problems_of(role)) == 5
+    role = {**ROLE, "addresses": ["x"], "servers": [], "health_path": "x", "retries": -1}
+    assert len(problems_of(role)) == 4
 
 
 @given(st.text(min_size=1))

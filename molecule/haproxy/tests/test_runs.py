@@ -44,16 +44,9 @@ def test_another_run_changes_nothing(balancers, run_again, arguments):
     assert main_processes(balancers) == started
 
 
-def as_text(value):
-    """A value as an INI inventory gives it, however deep it is."""
-    if isinstance(value, dict):
-        return {key: as_text(item) for key, item in value.items()}
-    return [as_text(item) for item in value] if isinstance(value, list) else str(value)
-
-
 def test_values_given_as_text_mean_the_same():
     variables = {name: INVENTORY.get(name, default) for name, default in DEFAULTS.items()}
-    run = play(variables=as_text(variables))
+    run = play(variables=browser.as_text(variables))
     assert run.status == 0, run.output
     assert run.changed_tasks() == []
 
