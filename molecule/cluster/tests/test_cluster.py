@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
 import subprocess
 import time
@@ -82,6 +84,38 @@ def test_a_ticket_of_one_web_host_is_seen_by_the_other(webs):
     assert answer.status == 500
     ticket = re.search(rb"ticket/heart/([^\"<]+)", answer.body).group(1).decode()
     assert set(second.run(f"runuser -u web2py -- ls {folder}").split()) - before == {ticket}
+
+
+def test_an_application_that_takes_all_memory_is_ended_alone(webs):
+    """Containers of the tests have no memory controller, these kernels have one."""
+    web, unit = webs[0], "apache2.service"
+    visitor = web.site()
+    assert visitor.ask("/heart/default/beat", "https").status == 200
+    started, boot = web.run(f"systemctl show --property MainPID {unit}"), web.boot_id()
+    events = f"grep '^oom_kill ' /sys/fs/cgroup/system.slice/{unit}/memory.events"
+    before = int(web.run(events).split()[1])
+    limit = int(web.run(f"cat /sys/fs/cgroup/system.slice/{unit}/memory.max"))
+    total = int(web.run("grep MemTotal /proc/meminfo").split()[1]) * 1024
+    assert limit == pytest.approx(0.6 * total, rel=0.01)
+    began = time.monotonic()
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert visitor.fresh().ask("/heart/default/eat", "https").status >= 500
+    eaten = time.monotonic() - began
+    wait_for(lambda: answers_with(web.site(), "/heart/default/beat", 200), 60, "the application answers again")
+    print(f"all memory taken: ended after {eaten:.1f} s, answers again after {time.monotonic() - began:.1f} s")
+    assert int(web.run(events).split()[1]) > before
+    # Its unit's limit and not the host's memory was at its end, and only a process of the unit was ended.
+    killed = web.run("journalctl --dmesg --no-pager | grep -i 'killed process'")
+    assert "Memory cgroup out of memory" in killed
+    assert all("Memory cgroup out of memory" in line for line in killed.splitlines()), killed
+    assert (web.run(f"systemctl show --property MainPID {unit}"), web.boot_id()) == (started, boot)
+
+
+def answers_with(site, path: str, status: int) -> bool:
+    try:
+        return site.ask(path, "https").status == status
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def test_a_web_host_without_power(site, webs, balancer):

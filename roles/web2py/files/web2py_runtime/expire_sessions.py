@@ -7,6 +7,7 @@ is pickled in them, and lets one user's "remember me" decide about the sessions 
 remembered for longer lives for that long; of what cannot be read as a session the age alone decides.
 """
 
+import collections
 import contextlib
 import datetime
 import os
@@ -19,9 +20,10 @@ import traceback
 from web2py_runtime import pickles
 from web2py_runtime.application import configure
 
-BATCH = 500
-# Bytes of a session that is read, and of those that are read at once.
+# Bytes of a session that is read; of one in the database, where it is base64; and of those that are read at once.
 LARGEST = 1 << 20
+LONGEST = LARGEST * 4 // 3
+USUAL = 32 << 10
 MOST_AT_ONCE = 16 << 20
 # An `expiration` of at most 65,535 seconds, or none, as Python writes it after its key; and a key that was written
 # before, followed by what may be more. Few sessions need more than a look at these.
@@ -183,56 +185,40 @@ def expire_files(path, seconds, now):
 
 def expire_rows(table, seconds, now):
     """Sessions in the database, some at a time."""
-    db, deleted, last = table._db, 0, 0
-    before = now - datetime.timedelta(seconds=seconds)
-    # No time is read: the database may have some that Python has not.
-    old = table.modified_datetime < before
+    db = table._db
     size = table.session_data.len()
-    while True:
-        sizes = db((table.id > last) & old).select(table.id, size, orderby=table.id, limitby=(0, BATCH))
-        if not sizes:
-            return deleted
-        last = sizes.last()[table.id]
-        dead, batch, length = [], [], 0
-        for row in sizes:
-            if not 0 < (row[size] or 0) <= LARGEST * 4 // 3:
-                dead.append(row[table.id])
-                continue
-            batch.append(row[table.id])
-            length += row[size]
-            if length > MOST_AT_ONCE:
-                deleted += expire_batch(table, batch, old, seconds, now, dead)
-                batch, length = [], 0
-        deleted += expire_batch(table, batch, old, seconds, now, dead)
-        # One that was used meanwhile stays.
-        deleted += db(table.id.belongs(dead) & old).delete()
-        db.commit()
-
-
-def rows_of(table, batch, dead):
-    """The rows of a batch; what pydal cannot decode is no session, and goes to `dead`."""
-    try:
-        yield from table._db(table.id.belongs(batch)).select(table.id, table.session_data)
-    except (ValueError, TypeError, RuntimeError):
-        if len(batch) == 1:
-            dead.append(batch[0])
-        else:
-            for number in batch:
-                yield from rows_of(table, [number], dead)
-
-
-def expire_batch(table, batch, old, seconds, now, dead):
-    """Add to `dead` whose sessions live no longer than others; delete of the others those that are too old as well."""
-    db, deleted = table._db, 0
-    for row in rows_of(table, batch, dead) if batch else ():
-        lives = lifetime(row.session_data or b"", seconds)
-        if lives <= seconds:
-            dead.append(row.id)
-        else:
-            with contextlib.suppress(OverflowError):
-                too_old = table.modified_datetime < now - datetime.timedelta(seconds=lives)
-                deleted += db((table.id == row.id) & old & too_old).delete()
+    # No time is read: the database may have some that Python has not.
+    old = table.modified_datetime < now - datetime.timedelta(seconds=seconds)
+    no_session = (table.session_data == None) | (size == 0) | (size > LONGEST)  # noqa: E711
+    deleted = db(old & no_session).delete()
+    for smallest, largest in ((0, USUAL), (USUAL, LONGEST)):
+        last = 0
+        while found := rows_of(
+            table, old & (size > smallest) & (size <= largest) & (table.id > last), MOST_AT_ONCE // largest
+        ):
+            last = found[-1][0]
+            by_lifetime = collections.defaultdict(list)
+            for number, data in found:
+                by_lifetime[lifetime(data or b"", seconds)].append(number)
+            for lives, numbers in by_lifetime.items():
+                # One that lives until a year that does not exist stays, and so does one that was used meanwhile.
+                with contextlib.suppress(OverflowError):
+                    dead = table.modified_datetime < now - datetime.timedelta(seconds=lives)
+                    deleted += db(table.id.belongs(numbers) & dead).delete()
+            db.commit()
     return deleted
+
+
+def rows_of(table, query, most):
+    """The number and the content of each row; what pydal cannot decode is no session, and is empty."""
+    rows, options = table._db(query), {"orderby": table.id, "limitby": (0, most)}
+    try:
+        return [(row.id, row.session_data) for row in rows.select(table.id, table.session_data, **options)]
+    except (ValueError, TypeError, RuntimeError):
+        numbers = [row.id for row in rows.select(table.id, **options)]
+    if most == 1:
+        return [(number, b"") for number in numbers]
+    return [row for number in numbers for row in rows_of(table, query & (table.id == number), 1)]
 
 
 # web2py ends with 0 after an error in a script.

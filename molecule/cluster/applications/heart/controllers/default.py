@@ -17,3 +17,10 @@ def who():
 
 def fail():
     raise RuntimeError("on purpose")
+
+
+def eat():
+    """Takes memory until the kernel ends this process."""
+    taken = []
+    while True:
+        taken.append(b"x" * (16 << 20))
