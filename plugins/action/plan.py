@@ -27,7 +27,11 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import
 )
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, MissingFact
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
+    apache_proxy,
+    apache_site,
+    apache_wsgi,
     haproxy,
+    lighttpd_fcgi,
     memcached,
     nfs_shared,
     postgresql,
@@ -35,7 +39,11 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
 )
 
 PLANS = {
+    "apache_proxy": apache_proxy.plan,
+    "apache_site": apache_site.plan,
+    "apache_wsgi": apache_wsgi.plan,
     "haproxy": haproxy.plan,
+    "lighttpd_fcgi": lighttpd_fcgi.plan,
     "memcached": memcached.plan,
     "nfs_shared": nfs_shared.plan,
     "postgresql": postgresql.plan,
@@ -52,14 +60,16 @@ def plan(
     if problems := [*unreadable, *chain.from_iterable(refused.values())]:
         # What else is wrong could follow from these.
         return {}, problems
-    prefix = f"{role}_"
-    values = {name.removeprefix(prefix): value for name, value in typed_variables.items()}
+    values = without_prefix(role, typed_variables)
     try:
         derived, problems = PLANS[role](values, host)
     except MissingFact as fact:
         return {}, [f"The host's fact {fact} is unknown; role {role} needs it. Gather facts before the role."]
-    own_options = {name.removeprefix(prefix): option for name, option in options.items()}
-    return without_secrets(own_options, {**values, **derived}), problems
+    return without_secrets(without_prefix(role, options), {**values, **derived}), problems
+
+
+def without_prefix(role: str, by_variable: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(f"{role}_"): value for name, value in by_variable.items()}
 
 
 class ActionModule(ActionBase):
@@ -74,7 +84,13 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
         task_vars = task_vars or {}
         facts = task_vars.get("ansible_facts") or {}
-        host = Host(facts, self._read, datetime.now(timezone.utc))
+
+        def values_of(other: str) -> dict[str, Any]:
+            given, _unreadable = self._variables(other, task_vars)
+            options = {name: option for name, option in documented_options(other).items() if name in given}
+            return without_prefix(other, typed(options, given)[0])
+
+        host = Host(facts, self._read, datetime.now(timezone.utc), values_of)
         variables, unreadable = self._variables(role, task_vars)
         values, problems = plan(role, variables, host, unreadable)
         unknown = unknown_variables(role, task_vars, documented_options(role), role_prefixes())

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ class Host:
     # Reads a file of the controller, decrypted where Ansible Vault has encrypted it; fails with OSError.
     read_file: Callable[[str], bytes]
     now: datetime
+    # The variables of another role that are given, as its documentation declares them, by names without the role's.
+    values_of: Callable[[str], Mapping[str, Any]] = lambda _role: {}
 
     def fact(self, name: str) -> Any:
         if name not in self.facts:
@@ -60,6 +63,28 @@ def out_of_range(variable: str, value: int | None, lowest: int, highest: int, wh
     if value is not None and lowest <= value <= highest:
         return []
     return [wrong(variable, value, f"between {lowest} and {highest}{why}")]
+
+
+def memory_problems(variable: str, value: str) -> list[str]:
+    """What is wrong with a limit of memory, as systemd.resource-control(5) takes it."""
+    if re.fullmatch(r"infinity|[1-9][0-9]*[KMGT]?|[1-9][0-9]?%|100%", value):
+        return []
+    return [wrong(variable, value, "a size such as 512M, a share of the memory such as 60%, or infinity")]
+
+
+def port_problems(ports: Mapping[str, int]) -> list[str]:
+    """What is wrong with TCP ports, by their variables; each needs a port of its own."""
+    variables: dict[int, list[str]] = defaultdict(list)
+    for variable, port in ports.items():
+        variables[port].append(variable)
+    return [
+        *(problem for variable, port in ports.items() for problem in out_of_range(variable, port, 1, 65535)),
+        *(
+            f"{' and '.join(names)} are {port}; they must be different ports."
+            for port, names in variables.items()
+            if len(names) > 1
+        ),
+    ]
 
 
 def entry(variable: str, number: int, item: Mapping[str, Any]) -> str:

@@ -56,13 +56,6 @@ EXAMPLES = {
     "data_secrets": (DATA, ["shop.database_password"]),
     "default_application": (DATA, "shop"),
     "frontend_applications": (DATA, ["admin", "shop", "welcome"]),
-    "frontend_errors": (
-        {
-            "web2py_frontend": "apache_wsgi",
-            "ansible_play_role_names": ["web2py.deployment.web2py", "web2py.deployment.apache_wsgi"],
-        },
-        [],
-    ),
     "haproxy_server_name": ({}, "www1-example-org"),
     "haproxy_servers": (
         {
@@ -250,7 +243,6 @@ def test_a_shortened_example_uses_the_filter(name):
         ("application_errors", {"web2py_applications": [{"name": "my-app"}]}, "'my-app'"),
         ("daemon_errors", {**DATA, "web2py_daemon_instances": [{"name": "A", "port": 1}]}, "lowercase"),
         ("data_errors", {**DATA, "web2py_database_server": {}}, "no database server"),
-        ("frontend_errors", {"web2py_frontend": "x", "ansible_play_role_names": []}, "found x"),
         ("host_name_errors", {"apache_wsgi_server_names": []}, "apache_wsgi_server_names"),
         ("port_errors", {"apache_wsgi_http_port": 0}, "apache_wsgi_http_port"),
         ("header_errors", {"web2py_headers": {"X Y": "z"}}, "'X Y'"),

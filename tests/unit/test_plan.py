@@ -31,6 +31,10 @@ FACTS = {
 }
 # What the options of each role need to be without a fault, entries of every list among them.
 COMPLETE: dict[str, dict[str, Any]] = {
+    "apache_proxy": {"apache_proxy_websockets": [{"path": "/a", "backend": "ws://127.0.0.1:8888/"}]},
+    "apache_site": {"apache_site_extra_ports": [8080]},
+    "apache_wsgi": {},
+    "lighttpd_fcgi": {},
     "memcached": {},
     "nfs_shared": {
         "nfs_shared_exports": [
@@ -76,7 +80,11 @@ TRUE, FALSE = ("true", "True", "yes", "on", "1"), ("false", "False", "no", "off"
 
 
 def plan(role: str, variables: dict[str, Any], facts: dict[str, Any] = FACTS) -> tuple[dict[str, Any], list[str]]:
-    return action.plan(role, variables, Host(facts, open, datetime.now(timezone.utc)))
+    others = {
+        "web2py": {"frontend": role},
+        "web2py_daemon": {"instances": [{"name": "public", "state": "present", "socket": True}]},
+    }
+    return action.plan(role, variables, Host(facts, open, datetime.now(timezone.utc), others.__getitem__))
 
 
 def complete(role: str) -> dict[str, Any]:
@@ -367,4 +375,4 @@ def test_missing_facts_are_named(tmp_path: Path) -> None:
 def test_another_role_is_refused(tmp_path: Path) -> None:
     status, output = run(tmp_path, "memcached", {}, tasks=[{"web2py.deployment.plan": {"role": "nowhere"}}])
     assert status == 2
-    assert "it must be one of haproxy, memcached, nfs_shared, postgresql, tls_certificate." in output
+    assert "it must be one of apache_proxy, apache_site, apache_wsgi, haproxy, lighttpd_fcgi, memcached," in output

@@ -124,7 +124,7 @@ def test_the_version_of_the_distribution(release, version, timeout):
         ({"port": 65536}, ["postgresql_port is 65536;", "1 and 65535"]),
         ({"backup_keep_days": 0}, ["postgresql_backup_keep_days is 0;", "between 1 and"]),
         ({"backup_timeout": 59}, ["postgresql_backup_timeout is 59;", "60 and 604800"]),
-        ({"backup_memory_max": "1G\n"}, ["postgresql_backup_memory_max is '1G\\n';", "infinity", "K, M, G or T"]),
+        ({"backup_memory_max": "1G\n"}, ["postgresql_backup_memory_max is '1G\\n';", "512M", "infinity"]),
         ({"backup_directory": "backups"}, ["postgresql_backup_directory is 'backups';", "absolute path"]),
         ({"backup_directory": "/a b"}, ["postgresql_backup_directory is '/a b';", "absolute path"]),
         ({"backup_directory": "/a\n"}, ["postgresql_backup_directory", "absolute path"]),

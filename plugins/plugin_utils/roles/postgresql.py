@@ -14,6 +14,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import 
     Host,
     entry,
     is_present,
+    memory_problems,
     out_of_range,
     repeated_names,
     wrong,
@@ -294,13 +295,7 @@ def server_problems(values: Mapping[str, Any], machine_memory: int) -> Iterator[
     yield from limit_problems("postgresql_connection_limit", values["connection_limit"])
     if values["tls"] and not (values["tls"].get("certificate_file") and values["tls"].get("key_file")):
         yield "postgresql_tls has one file; it must have both certificate_file and key_file."
-    for name, pattern, allowed in (
-        ("backup_memory_max", "infinity|[1-9][0-9]*[KMGT]?", "infinity, or bytes with K, M, G or T behind them"),
-        (
-            "backup_directory",
-            "/[A-Za-z0-9._/-]+",
-            "an absolute path of letters, digits, dots, dashes and underscores",
-        ),
-    ):
-        if not re.fullmatch(pattern, values[name]):
-            yield wrong(f"postgresql_{name}", values[name], allowed)
+    yield from memory_problems("postgresql_backup_memory_max", values["backup_memory_max"])
+    if not re.fullmatch("/[A-Za-z0-9._/-]+", values["backup_directory"]):
+        allowed = "an absolute path of letters, digits, dots, dashes and underscores"
+        yield wrong("postgresql_backup_directory", values["backup_directory"], allowed)
