@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from itertools import chain
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -57,7 +56,7 @@ def plan(
     """Return what the role's tasks read, by names without the role's, and everything that is wrong."""
     options = documented_options(role)
     typed_variables, refused = typed(options, variables)
-    if problems := [*unreadable, *chain.from_iterable(refused.values())]:
+    if problems := [*unreadable, *refused]:
         # What else is wrong could follow from these.
         return {}, problems
     values = without_prefix(role, typed_variables)

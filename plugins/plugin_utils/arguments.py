@@ -107,27 +107,72 @@ def unknown_message(role: str, unknown: Mapping[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def typed(options: Options, given: Mapping[str, Any], place: str = "") -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Return the values as their options declare them, and by the option what is wrong.
+def typed(options: Options, given: Mapping[str, Any], place: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Return the values as their options declare them, and all that cannot be converted.
 
     A value that is left out, or null in a dictionary, has the default of its option, or is left out of the result.
     """
     values: dict[str, Any] = {}
-    problems: dict[str, list[str]] = {}
+    problems = [
+        f"{place}{name} is unknown; it must be one of {', '.join(sorted(options))}."
+        for name in given
+        if name not in options
+    ]
     for name, option in options.items():
         if given.get(name) is not None or (name in given and not place):
-            conversion = Conversion(option, f"{place}{name}")
-            values[name] = conversion.of(given[name])
-            if conversion.problems:
-                problems[name] = conversion.problems
+            values[name], found = converted(option, given[name], f"{place}{name}")
+            problems += found
         elif option.get("required"):
-            problems[name] = [wrong(f"{place}{name}", None, KINDS[option.get("type", "str")])]
+            problems += refused(option, None, f"{place}{name}")[1]
         elif "default" in option:
             values[name] = option["default"]
-    for name in given:
-        if name not in options:
-            problems[name] = [f"{place}{name} is unknown; it must be one of {', '.join(sorted(options))}."]
     return values, problems
+
+
+def converted(option: Mapping[str, Any], value: Any, place: str) -> tuple[Any, list[str]]:
+    """Return one value as its option declares it, and what is wrong with it."""
+    kind, options = option.get("type", "str"), option.get("options")
+    if kind == "list":
+        return converted_list({**option, "type": option.get("elements", "str")}, value, place)
+    if kind == "dict" and isinstance(value, Mapping):
+        # An empty one stays empty: its options' defaults would make something of nothing.
+        found, problems = typed(options, value, f"{place}: ") if options and value else (plain(value), [])
+        return (found, problems) if found or problems or not value else refused(option, value, place)
+    try:
+        scalar = converted_scalar(kind, value)
+    except (TypeError, ValueError):
+        return refused(option, value, place)
+    choices = option.get("choices")
+    return refused(option, value, place) if choices and scalar not in choices else (scalar, [])
+
+
+def converted_list(element: Mapping[str, Any], value: Any, place: str) -> tuple[Any, list[str]]:
+    if isinstance(value, str) and element["type"] != "dict":
+        value = [part.strip() for part in value.split(",")] if value.strip() else []
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return refused({**element, "type": "list"}, value, place)
+    values, problems = [], []
+    for number, item in enumerate(value):
+        if isinstance(item, Mapping) and "options" in element:
+            where = entry(place, number, item) if "name" in item else f"{place}[{number}]"
+            found, wrong_in_item = typed(element["options"], item, f"{where}: ")
+        else:
+            found, wrong_in_item = converted(element, item, f"{place}[{number}]")
+        values.append(found)
+        problems += wrong_in_item
+    return values, problems
+
+
+def converted_scalar(kind: str, value: Any) -> Any:
+    """Return the value as Ansible converts it for modules; what only looks like its kind is a TypeError."""
+    if kind == "raw":
+        return plain(value)
+    if kind == "bool":
+        return bool(check_type_bool(value))
+    # To Python true is 1 and has a text; to who wrote it, it is neither.
+    if value is None or isinstance(value, bool | Mapping | list | tuple | set) or kind not in ("int", "str", "path"):
+        raise TypeError
+    return int(check_type_int(value)) if kind == "int" else str(value)
 
 
 class Hidden:
@@ -137,80 +182,14 @@ class Hidden:
         return "a value that is not shown"
 
 
-class Conversion:
-    """The conversion of one value, in which a list or dictionary may have several problems."""
-
-    def __init__(self, option: Mapping[str, Any], place: str) -> None:
-        self.option = option
-        self.place = place
-        self.problems: list[str] = []
-
-    def of(self, value: Any) -> Any:
-        kind = self.option.get("type", "str")
-        if kind == "list":
-            return self._list(value)
-        if kind == "dict":
-            # An empty one stays empty: its options' defaults would make something of nothing.
-            converted = self._dict(value, self.place) if isinstance(value, Mapping) and value else {}
-            if isinstance(value, Mapping) and (converted or self.problems or not value):
-                return converted
-            return self._refuse(value, self.place)
-        return self._scalar(kind, value, self.place)
-
-    def _list(self, value: Any) -> list[Any] | None:
-        elements = self.option.get("elements", "str")
-        if elements != "dict" and isinstance(value, str):
-            value = [part.strip() for part in value.split(",")] if value.strip() else []
-        if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-            return self._refuse(value, self.place)
-        return [self._element(elements, number, item) for number, item in enumerate(value)]
-
-    def _element(self, elements: str, number: int, item: Any) -> Any:
-        if elements != "dict":
-            return self._scalar(elements, item, f"{self.place}[{number}]")
-        if not isinstance(item, Mapping):
-            return self._refuse(item, f"{self.place}[{number}]", "a dictionary")
-        return self._dict(item, entry(self.place, number, item) if "name" in item else f"{self.place}[{number}]")
-
-    def _dict(self, value: Mapping[str, Any], place: str) -> dict[str, Any]:
-        if "options" not in self.option:
-            return plain(value)
-        values, problems = typed(self.option["options"], value, f"{place}: ")
-        self.problems += [problem for found in problems.values() for problem in found]
-        return values
-
-    def _scalar(self, kind: str, value: Any, place: str) -> Any:
-        try:
-            converted = converted_scalar(kind, value)
-        except (TypeError, ValueError):
-            return self._refuse(value, place, KINDS[kind])
-        choices = self.option.get("choices")
-        if choices and converted not in choices:
-            return self._refuse(value, place, either(choices))
-        return converted
-
-    def _refuse(self, value: Any, place: str, allowed: str = "") -> None:
-        kind = allowed or KINDS[self.option["type"]]
-        advice = "Put it in quotes" if kind == "text" and isinstance(value, bool) else ""
-        if kind in (KINDS["dict"], KINDS["list"]) and isinstance(value, str):
-            advice = "Write it in YAML; on the command line give one JSON document for all: -e '{…}'"
-        self.problems.append(wrong(place, Hidden() if is_secret(self.option) else value, kind, advice))
-
-
-def converted_scalar(kind: str, value: Any) -> Any:
-    """Return the value as Ansible converts it for modules; what only looks like its kind is a TypeError."""
-    if kind == "bool":
-        return bool(check_type_bool(value))
-    if kind == "raw":
-        return plain(value)
-    if kind == "int":
-        # To Python true is 1; to who wrote it, it is no number.
-        if isinstance(value, bool):
-            raise TypeError
-        return int(check_type_int(value))
-    if value is None or isinstance(value, bool | Mapping | list | tuple | set):
-        raise TypeError
-    return str(value)
+def refused(option: Mapping[str, Any], value: Any, place: str) -> tuple[None, list[str]]:
+    kind = option.get("type", "str")
+    advice = "Put it in quotes" if kind == "str" and isinstance(value, bool) else ""
+    if kind in ("dict", "list") and isinstance(value, str):
+        advice = "Write it in YAML; on the command line give one JSON document for all: -e '{…}'"
+    allowed = either(option["choices"]) if "choices" in option else KINDS[kind]
+    shown = Hidden() if is_secret(option) and value is not None else value
+    return None, [wrong(place, shown, allowed, advice)]
 
 
 def plain(value: Any) -> Any:

@@ -206,7 +206,7 @@ def test_values_are_converted_as_ansible_converts_them(role: str) -> None:
         validated = ArgumentSpecValidator(options).validate(variables)
         assert validated.error_messages == []
         values, problems = arguments.typed(options, variables)
-        assert problems == {}
+        assert problems == []
         assert {name: value for name, value in values.items() if value != {}} == {
             name: value
             for name, value in without_null(validated.validated_parameters).items()
