@@ -34,9 +34,9 @@ _value:
   sample: SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import postgresql
+from ansible_collections.web2py.deployment.plugins.plugin_utils import scram
 
 
 class FilterModule:
     def filters(self):
-        return {"postgresql_scram_secret": postgresql.scram_secret}
+        return {"postgresql_scram_secret": scram.scram_secret}

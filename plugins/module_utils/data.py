@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks, postgresql
+from ansible_collections.web2py.deployment.plugins.module_utils import networks
 from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import postgresql
 
 CHOICES = {
     "sessions": ("files", "database", "cookie"),
@@ -135,7 +136,7 @@ def data_errors(
                 "web2py_database or set web2py_database_server"
             )
         for key in ("name", "user"):
-            wrong = postgresql.name_error(f"application {name!r}, {key} of its database", database.get(key, name))
+            wrong = postgresql.name_problem(f"application {name!r}, {key} of its database", database.get(key, name))
             errors += [wrong] if wrong else []
         if "?" in str(database.get("name", "")):
             errors.append(

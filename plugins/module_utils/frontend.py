@@ -6,12 +6,10 @@ language of its server, so that one can take another's place and visitors see no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.module_utils.site import frontend_applications, url_host
-
-FRONTENDS = ("apache_proxy", "apache_wsgi", "lighttpd_fcgi")
 
 # web2py's own names: the application admin, and the controller appadmin of every application.
 ADMINISTRATION_PATHS = r"^(/(?:admin|\w+/appadmin)(?:/.*)?)$"
@@ -92,13 +90,10 @@ def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def frontend_errors(role: str, chosen: str | None, roles: Sequence[str]) -> list[str]:
-    """What is wrong when this front-end role runs: another one is chosen, or the play has two."""
+def frontend_problems(role: str, chosen: str | None) -> list[str]:
+    """What is wrong when this front-end role runs while another one is chosen."""
     if chosen is None:
-        return [f"web2py_frontend: not defined; put the role web2py before {role} in the same play"]
+        return [f"web2py_frontend is not set; it must be {role}. Put the role web2py before {role} in the same play."]
     if chosen != role:
-        return [f"web2py_frontend: found {chosen}, but the role {role} is applied; a host has one front end"]
-    names = {name.rpartition(".")[2] for name in roles} & set(FRONTENDS)
-    if len(names) > 1:
-        return [f"the play has the roles {' and '.join(sorted(names))}; allowed is one front end on a host"]
+        return [f"web2py_frontend is {chosen!r}; it must be {role} where this role is applied."]
     return []

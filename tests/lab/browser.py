@@ -411,6 +411,13 @@ def machines() -> list[str]:
     return [line.strip() for line in listed.stdout.splitlines()[1:]]
 
 
+def as_text(value):
+    """A value as an INI inventory gives it, however deep it is."""
+    if isinstance(value, dict):
+        return {key: as_text(item) for key, item in value.items()}
+    return [as_text(item) for item in value] if isinstance(value, list) else str(value)
+
+
 def play(*arguments: str, variables: dict | None = None, playbook: pathlib.Path | None = None) -> Run:
     """Run the site playbook (or another) as a user would, on the machines of this scenario."""
     command = ["ansible-playbook", f"--limit={os.environ.get('DISTRO') or 'all'}", *arguments]

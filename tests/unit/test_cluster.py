@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils import cluster, nfs_shared
+from ansible_collections.web2py.deployment.plugins.action.plan import plan
+from ansible_collections.web2py.deployment.plugins.module_utils import cluster
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 
 APPLICATIONS = [
     {"name": "files"},
@@ -30,7 +34,9 @@ def test_a_web_host_mounts_what_the_storage_server_exports():
     (export,) = cluster.nfs_shared_exports(APPLICATIONS, ["192.0.2.10"], "950", 951)
     (mount,) = cluster.nfs_shared_mounts(APPLICATIONS, "192.0.2.7", ["apache2.service"])
     assert mount["export"] == export["path"] and (export["owner"], export["group"]) == (950, 951)
-    assert nfs_shared.export_errors([export]) == nfs_shared.mount_errors([mount]) == []
+    host = Host({}, open, datetime.now(timezone.utc))
+    for variables in ({"nfs_shared_exports": [export]}, {"nfs_shared_mounts": [mount]}):
+        assert plan("nfs_shared", variables, host)[1] == []
 
 
 def test_old_sessions_are_not_looked_for_below_a_mount_point():

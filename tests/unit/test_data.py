@@ -7,12 +7,17 @@ import ast
 import json
 import pathlib
 import re
+from datetime import datetime, timezone
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import yaml
-from ansible_collections.web2py.deployment.plugins.module_utils import data, memcached, nfs_shared, postgresql, site
+from ansible_collections.web2py.deployment.plugins.action import plan
+from ansible_collections.web2py.deployment.plugins.module_utils import data, site
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,9 +152,14 @@ class TestConnectionString:
 
 
 RULE = {"type": "hostssl", "databases": ["shop"], "users": ["shop"], "method": "scram-sha-256"}
-MEMCACHED = {"port": 11211, "memory": 64, "machine_memory": 512, "max_connections": 64, "max_item_size": 1}
-MEMCACHED["machine_addresses"] = ["192.0.2.1", "10.0.0.0"]
 FACTS = {"inventory_hostname": "web1", "ansible_facts": {"default_ipv4": {"address": "192.0.2.1"}}}
+
+
+def problems_of_postgresql(**variables: Any) -> list[str]:
+    given = {"tls": {"certificate_file": "/c.pem", "key_file": "/k.pem"}, "memory": 512, "connection_limit": 50}
+    given = {f"postgresql_{name}": value for name, value in {**given, **variables}.items()}
+    facts = {"memtotal_mb": 512, "distribution_release": "trixie"}
+    return plan.plan("postgresql", given, Host(facts, open, datetime.now(timezone.utc)))[1]
 
 
 # What a host may report as the address of its default route.
@@ -196,10 +206,10 @@ class TestClientAddresses:
 @pytest.mark.parametrize(
     "errors",
     [
-        lambda text: postgresql.hba_errors([{**RULE, "address": text}]),
-        lambda text: [nfs_shared.client_error(text)],
+        lambda text: problems_of_postgresql(hba=[{**RULE, "address": text}]),
+        lambda text: [nfs_shared.client_problem("clients", text)],
         lambda text: site.proxy_errors([text]),
-        lambda text: memcached.errors({**MEMCACHED, "addresses": [text]}),
+        lambda text: memcached.address_problems([text], ["192.0.2.1", "10.0.0.0"]),
     ],
     ids=["postgresql_hba", "nfs_shared_exports", "web2py_trusted_proxies", "memcached_addresses"],
 )
@@ -244,7 +254,7 @@ class TestErrors:
 
     def test_a_name_that_suits_web2py_and_not_postgresql(self):
         (error, _user) = data.data_errors([{"name": "all", "database": {}}], SERVER, [])
-        assert "application 'all', name of its database: found 'all'" in error
+        assert "application 'all', name of its database is 'all'; it must be" in error
 
     def test_servers_that_are_not_there(self):
         (error,) = data.data_errors([{"name": "shop", "database": {}}], {}, [])
@@ -295,7 +305,7 @@ class TestErrors:
         ]
         secrets = {"shop.database_password": "long enough 1", "wiki.database_password": "long enough 2"}
         refused_here = data.data_errors(applications, SERVER, [])
-        assert refused_here or postgresql.user_errors(data.postgresql_users(applications, secrets)) == []
+        assert refused_here or problems_of_postgresql(users=data.postgresql_users(applications, secrets)) == []
 
 
 names = st.text("ab_1", min_size=1, max_size=3)
@@ -313,9 +323,9 @@ def test_the_role_postgresql_takes_what_was_found_right(applications):
         return
     secrets = dict.fromkeys(data.data_secrets(applications), "made by the lookup")
     users = data.postgresql_users(applications, secrets)
-    assert postgresql.user_errors(users) == []
-    assert postgresql.database_errors(data.postgresql_databases(applications), users) == []
-    assert postgresql.hba_errors(data.postgresql_hba(applications, ["192.0.2.7"])) == []
+    databases = data.postgresql_databases(applications)
+    rules = data.postgresql_hba(applications, ["192.0.2.7"])
+    assert problems_of_postgresql(users=users, databases=databases, hba=rules) == []
     for application in applications:
         settings = data.application_settings(application, SERVER, CACHES, secrets)
         read = read_by_pydal(settings["database"]["uri"])

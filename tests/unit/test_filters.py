@@ -56,32 +56,6 @@ EXAMPLES = {
     "data_secrets": (DATA, ["shop.database_password"]),
     "default_application": (DATA, "shop"),
     "frontend_applications": (DATA, ["admin", "shop", "welcome"]),
-    "frontend_errors": (
-        {
-            "web2py_frontend": "apache_wsgi",
-            "ansible_play_role_names": ["web2py.deployment.web2py", "web2py.deployment.apache_wsgi"],
-        },
-        [],
-    ),
-    "haproxy_certificates": (
-        {"haproxy_certificates": [{"name": "www", "certificate_file": "/c.pem", "key_file": "/k.pem"}]},
-        [
-            {
-                "certificate_file": "/c.pem",
-                "key_file": "/k.pem",
-                "path": "/etc/haproxy/certificates/www-fb6a46de6311.pem",
-                "key_path": "/etc/haproxy/certificates/www-fb6a46de6311.pem.key",
-            }
-        ],
-    ),
-    "haproxy_path_pattern": ({}, r"^/+(\.?/+)*[^/]+/+(\.?/+)*appadmin([/.;]|$)"),
-    "nfs_shared_drop_ins": (
-        {"nfs_shared_mounts": [{"name": "notes", "path": "/srv/shared/notes", "before_units": ["web2py.service"]}]},
-        [{"path": "/etc/systemd/system/web2py.service.d/nfs_shared_notes.conf", "mount": "/srv/shared/notes"}],
-    ),
-    "nfs_shared_errors": ({"nfs_shared_exports": [], "nfs_shared_mounts": []}, []),
-    "nfs_shared_mount_path": ({}, "/srv/shared"),
-    "nfs_shared_mount_unit": ({}, "srv-shared\\x2dnotes.mount"),
     "haproxy_server_name": ({}, "www1-example-org"),
     "haproxy_servers": (
         {
@@ -152,22 +126,10 @@ EXAMPLES = {
             },
         ],
     ),
-    "postgresql_hba_line": ({}, "hostssl shop shop 192.0.2.7/32 scram-sha-256"),
-    "postgresql_identifier": ({"name": "a name"}, '"a name"'),
-    "postgresql_memory_settings": (
-        {},
-        {
-            "shared_buffers": "1024MB",
-            "effective_cache_size": "3072MB",
-            "maintenance_work_mem": "256MB",
-            "work_mem": "10485kB",
-        },
-    ),
     "postgresql_scram_secret": (
         {"vault_password": "long enough"},
         re.compile(r"SCRAM-SHA-256\$4096:[\w+/]{22}==\$[\w+/]{43}=:[\w+/]{43}="),
     ),
-    "postgresql_setting_line": ({}, "work_mem = '4MB'"),
     "postgresql_users": (
         {**DATA, "hostvars": {"www1": {}}},
         [{"name": "shop", "password": "a@b", "connection_limit": 38}],
@@ -200,9 +162,6 @@ EXAMPLES = {
 # Their examples show some of the variables that they take; the whole is in their own tests.
 SHORTENED = {
     "frontend_site",
-    "haproxy_errors",
-    "memcached_errors",
-    "postgresql_errors",
     "ticket_report",
     "tickets_outcomes",
 }
@@ -284,7 +243,6 @@ def test_a_shortened_example_uses_the_filter(name):
         ("application_errors", {"web2py_applications": [{"name": "my-app"}]}, "'my-app'"),
         ("daemon_errors", {**DATA, "web2py_daemon_instances": [{"name": "A", "port": 1}]}, "lowercase"),
         ("data_errors", {**DATA, "web2py_database_server": {}}, "no database server"),
-        ("frontend_errors", {"web2py_frontend": "x", "ansible_play_role_names": []}, "found x"),
         ("host_name_errors", {"apache_wsgi_server_names": []}, "apache_wsgi_server_names"),
         ("port_errors", {"apache_wsgi_http_port": 0}, "apache_wsgi_http_port"),
         ("header_errors", {"web2py_headers": {"X Y": "z"}}, "'X Y'"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils.frontend import frontend_errors, frontend_site
+from ansible_collections.web2py.deployment.plugins.module_utils.frontend import frontend_site
 
 DECLARATION = {
     "server_names": ["www.example.org", "2001:db8::1"],
@@ -92,14 +92,3 @@ def test_trusted_proxies_are_handed_on() -> None:
 
 def test_names_are_as_in_a_host_header() -> None:
     assert site()["names"] == ["www.example.org", "[2001:db8::1]"]
-
-
-def test_a_host_has_one_front_end() -> None:
-    assert (
-        frontend_errors("apache_wsgi", "apache_wsgi", ["web2py.deployment.web2py", "web2py.deployment.apache_wsgi"])
-        == []
-    )
-    assert "put the role web2py before apache_wsgi" in frontend_errors("apache_wsgi", None, [])[0]
-    assert "found apache_wsgi, but the role apache_proxy" in frontend_errors("apache_proxy", "apache_wsgi", [])[0]
-    both = ["web2py.deployment.apache_wsgi", "lighttpd_fcgi"]
-    assert "apache_wsgi and lighttpd_fcgi" in frontend_errors("apache_wsgi", "apache_wsgi", both)[0]

@@ -37,7 +37,7 @@ VARIABLES = {
         "web2py_daemon_instances": [INSTANCE],
     },
     ("roles/postgresql/tasks/databases.yml", "Manage users"): {
-        "__postgresql_users": ["shop"],
+        "__postgresql": {"users": [{"name": "shop", "number": 0, "has_password": True}]},
         "postgresql_users": [{"name": "shop", "password": SECRET}],
     },
 }

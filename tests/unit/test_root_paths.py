@@ -149,8 +149,8 @@ def test_a_new_call_is_noticed(line):
 # Trees that the service user writes, as they are called in roles and playbooks: from here on down.
 USERS_TREE = re.compile(
     r"(/data\b|/deposit\b|/var/log/web2py|__web2py_log\b|web2py-shared|/instances\b|/private\b|/sessions\b|/errors\b"
-    r"|/uploads\b|/cache\b(?!/)|/databases\b|web2py-tickets\b(?!\.)|nfs_shared_(exports|mounts)|item\.path"
-    r"|__nfs_shared_(unmounted|exports|old_path)|run/web2py-instance)"
+    r"|/uploads\b|/cache\b(?!/)|/databases\b|web2py-tickets\b(?!\.)|nfs_shared[_.](absent_)?(exports|mounts)|item\.path"
+    r"|__nfs_shared(_unmounted|_stopped|\.mount_marker|\.drop_in_files)|run/web2py-instance)"
 )
 WEB_ROLES = ("web2py", "web2py_daemon", "nfs_shared", "apache_site", "apache_wsgi", "apache_proxy", "lighttpd_fcgi")
 ACTING = (

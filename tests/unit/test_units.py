@@ -58,9 +58,9 @@ def test_it_has_limits_by_variables_with_defaults(name):
             # Debian's apache2.service is not started again after its end for want of memory.
             assert found[setting] == "continue"
             continue
-        variable = re.search(rf"(?<!_){role}_\w+", found[setting])
+        variable = re.search(rf"(?<!_)(?:__{role}\.|{role}_)(\w+)", found[setting])
         if variable:
-            assert str(defaults[variable[0]]) not in ("infinity", "0"), (name, setting)
+            assert str(defaults[f"{role}_{variable[1]}"]) not in ("infinity", "0"), (name, setting)
         else:
             # That of an instance is in the entry of the instance.
             default = re.search(r"default\('?([^')]+)'?\)", found[setting].split("|", 1)[1])

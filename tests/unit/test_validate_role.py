@@ -76,10 +76,11 @@ def platforms() -> list[dict]:
 def collection(tmp_path: Path, platforms: list[dict]) -> Path:
     """A collection of two small roles with this plugin in it, so that no real role's options matter here."""
     root = tmp_path / "ansible_collections" / "web2py" / "deployment"
-    for part in ("action", "modules"):
-        target = root / "plugins" / part
-        target.mkdir(parents=True)
-        shutil.copy(REPOSITORY / "plugins" / part / "validate_role.py", target)
+    files = ("action/validate_role", "modules/validate_role", "module_utils/networks")
+    for file in (*files, "plugin_utils/arguments", "plugin_utils/planning"):
+        target = root / "plugins" / f"{file}.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / "plugins" / f"{file}.py", target)
     for role, options in {"alpha": ["alpha_port", "alpha_owner"], "alpha_beta": ["alpha_beta_size"]}.items():
         meta = root / "roles" / role / "meta"
         meta.mkdir(parents=True)
@@ -150,22 +151,22 @@ DEBIAN = [{"name": "Debian", "versions": ["bookworm", "trixie"]}]
         (
             DEBIAN,
             {"distribution": "Debian", "distribution_release": "buster", "distribution_version": "10.1"},
-            "Debian 10.1",
+            "is Debian 10.1;",
         ),
-        (DEBIAN, {"distribution": "Fedora", "distribution_release": "", "distribution_version": "43"}, "Fedora 43"),
-        (DEBIAN, {}, "none, because facts were not gathered"),
+        (DEBIAN, {"distribution": "Fedora", "distribution_release": "", "distribution_version": "43"}, "is Fedora 43;"),
+        (DEBIAN, {}, "is unknown;"),
     ],
 )
 def test_the_distribution_is_one_of_those_in_the_meta_data(platforms: list, facts: dict, found: str | None) -> None:
     problem = plugin.platform_problem(platforms, facts)
-    assert (problem == "") if found is None else (f"found {found}, allowed are Debian bookworm, trixie" in problem)
+    assert (problem == "") if found is None else (f"{found} it must be Debian bookworm or trixie." in problem)
 
 
 @pytest.mark.parametrize("platforms", [DEBIAN])
 def test_a_play_on_an_unsupported_host_fails(collection: Path) -> None:
     status, result, _output = play(collection, {"alpha_prt": SECRET})
     assert status == 2
-    assert "alpha_prt" in result["msg"] and "unsupported distribution" in result["msg"]
+    assert "alpha_prt" in result["msg"] and "distribution is unknown" in result["msg"]
 
 
 def test_a_value_that_cannot_be_templated_is_never_touched(collection: Path) -> None:

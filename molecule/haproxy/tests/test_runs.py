@@ -20,6 +20,7 @@ SCENARIO = pathlib.Path(__file__).parents[1]
 play = functools.partial(browser.play, playbook=SCENARIO / "balancer.yml")
 converge = functools.partial(browser.play, playbook=SCENARIO / "converge.yml")
 INVENTORY = yaml.safe_load((SCENARIO / "inventory/group_vars/docker.yml").read_text())
+DEFAULTS = yaml.safe_load((SCENARIO.parents[1] / "roles/haproxy/defaults/main.yml").read_text())
 VIRTUAL = "10.66.77.88"
 
 
@@ -41,6 +42,13 @@ def test_another_run_changes_nothing(balancers, run_again, arguments):
     assert run.status == 0, run.output
     assert run.changed_tasks() == []
     assert main_processes(balancers) == started
+
+
+def test_values_given_as_text_mean_the_same():
+    variables = {name: INVENTORY.get(name, default) for name, default in DEFAULTS.items()}
+    run = play(variables=browser.as_text(variables))
+    assert run.status == 0, run.output
+    assert run.changed_tasks() == []
 
 
 def test_changes_are_loaded_and_no_request_is_lost(balancers):
@@ -255,15 +263,15 @@ def test_every_mistake_is_named_before_anything_changes():
     assert run.status != 0
     assert run.changed_tasks() == []
     words = [
-        *("haproxy_addresses: found 'every'", "haproxy_server_names: found 'www.example.org:443'"),
-        *("haproxy_denied_paths: found 'admin'", "haproxy_statistics_address: found '0.0.0.0'"),
-        *("haproxy_certificates: found none", "'one' is listed twice", "port: found 0", "'x y'"),
+        *("haproxy_addresses is 'every';", "haproxy_server_names is 'www.example.org:443';"),
+        *("haproxy_denied_paths is 'admin';", "haproxy_statistics_address is '0.0.0.0';"),
+        *("haproxy_certificates has no certificate;", "2 entries named 'one'", "port is 0;", "'x y'"),
         *(
-            "haproxy_health_path: found 'healthz'",
-            "interface is 'eth77', allowed are those of this host: ",
-            "router_id is missing",
-            "peers is missing",
-            "the password must have",
+            "haproxy_health_path is 'healthz';",
+            "interface is 'eth77'; it must be one of this host: ",
+            "router_id is not set",
+            "peers is not set",
+            "password is not shown; it must have",
         ),
     ]
     assert [word for word in words if word not in run.output] == [], run.output

@@ -82,8 +82,18 @@ def test_another_run_changes_nothing():
         assert run.changed_tasks() == []
 
 
+def test_values_given_as_text_mean_the_same():
+    text = (
+        "memcached_addresses={{ansible_facts.default_ipv4.address}},::1 memcached_port=11211 memcached_socket=false "
+        "memcached_memory=32 memcached_max_connections=300 memcached_max_item_size=4"
+    )
+    run = play("--extra-vars", text)
+    assert run.status == 0, run.output
+    assert run.changed_tasks() == []
+
+
 def test_a_unix_socket_instead_of_the_network_and_back():
-    run = play(variables={"memcached_socket": True, "memcached_socket_group": "www-data"})
+    run = play("--extra-vars", "memcached_socket=yes memcached_socket_group=www-data")
     assert run.status == 0, run.output
     for name in machines():
         host = testinfra.get_host(f"docker://{name}")
@@ -105,8 +115,11 @@ BAD_INPUT = {
     "every interface": ({"memcached_addresses": ["0.0.0.0"]}, ["memcached_addresses", "0.0.0.0", "every interface"]),
     "no address": ({"memcached_addresses": []}, ["memcached_addresses", "at least one"]),
     "a name": ({"memcached_addresses": ["localhost"]}, ["memcached_addresses", "localhost"]),
-    "more memory than there is": ({"memcached_memory": 10**7}, ["memcached_memory", "10000000", "8 to"]),
-    "a large item": ({"memcached_max_item_size": 30}, ["memcached_max_item_size", "1 to 16"]),
+    "more memory than there is": (
+        {"memcached_memory": 10**7},
+        ["memcached_memory is 10000000; it must be between 8 and"],
+    ),
+    "a large item": ({"memcached_max_item_size": 30}, ["memcached_max_item_size is 30; it must be between 1 and 16."]),
     "misspelled": ({"memcached_adresses": []}, ["memcached_adresses", "memcached_addresses"]),
 }
 

@@ -12,6 +12,7 @@ import yaml
 
 SCENARIO = pathlib.Path(__file__).parents[1]
 play = functools.partial(browser.play, playbook=SCENARIO / "converge.yml")
+DEFAULTS = yaml.safe_load((browser.PROJECT / "roles/postgresql/defaults/main.yml").read_text())
 INVENTORY = yaml.safe_load((SCENARIO / "inventory/group_vars/docker.yml").read_text())
 SECRETS = [user["password"] for user in INVENTORY["postgresql_users"] if "password" in user]
 
@@ -30,6 +31,13 @@ def test_another_run_changes_nothing_and_tells_no_secret(servers, arguments):
     assert [server.pid() for server in servers] == started
     assert [server.ask("SELECT rolname, rolpassword FROM pg_authid") for server in servers] == stored
     assert [secret for secret in (*SECRETS, "SCRAM-SHA-256$") if secret in run.output] == []
+
+
+def test_values_given_as_text_mean_the_same():
+    variables = {name: INVENTORY.get(name, default) for name, default in DEFAULTS.items()}
+    run = play(variables=browser.as_text(variables))
+    assert run.status == 0, run.output
+    assert changes(run) == 0, run.changed_tasks()
 
 
 def test_what_can_be_loaded_is_and_the_rest_restarts(servers):
@@ -153,29 +161,33 @@ def test_every_mistake_is_named_before_anything_changes():
         "postgresql_settings": [{"name": "port", "value": 1}, {"name": "shared buffers", "value": 1}],
         "postgresql_memory": 10**7,
         "postgresql_tls": {},
-        "postgresql_backup_schedule": "every now and then",
     }
     run = play(variables=variables)
     assert run.status != 0 and changes(run) == 0, run.changed_tasks()
     for words in (
         ("'shop'", "8 to 1024"),
-        ("'shop' is listed twice",),
+        ("2 entries named 'shop'",),
         ("'pg_x'",),
         ("with a", "quote", "double quote"),
-        ("'twice' is listed twice",),
-        ("'orphan' is 'nobody'",),
+        ("2 entries named 'twice'",),
+        ("'orphan'", "owner is 'nobody'"),
         ("63 bytes",),
-        ("entry 1", "10.0.0.300"),
-        ("entry 2", "address is missing"),
-        ("'peer'", "local only"),
-        ("hostssl, which needs postgresql_tls",),
+        ("postgresql_hba[0]: address is '10.0.0.300'",),
+        ("postgresql_hba[1]: address is not set",),
+        ("type is 'host'", "local with method peer"),
+        ("type is 'hostssl'", "postgresql_tls is empty"),
         ("'port'", "postgresql_port"),
         ("'shared buffers'",),
-        ("postgresql_memory: found 10000000", "all of this machine"),
-        ("postgresql_backup_schedule", "every now and then", "calendar event"),
+        ("postgresql_memory is 10000000", "all of this machine"),
     ):
         assert all(word in run.output for word in words), (words, run.output)
     assert "tiny-77" not in run.output
+
+
+def test_a_schedule_that_systemd_cannot_read_is_refused():
+    run = play(variables={"postgresql_backup_schedule": "every now and then"})
+    assert run.status != 0 and changes(run) == 0, run.changed_tasks()
+    assert "postgresql_backup_schedule is 'every now and then'; it must be a calendar event" in run.output
 
 
 def test_an_unknown_method_is_refused_with_those_that_are_allowed():

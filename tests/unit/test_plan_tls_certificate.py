@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The action plugin validate_tls_certificates: every refusal with its message, on real keys and certificates."""
+"""The plan of the role tls_certificate: every refusal with its message, on real keys and certificates."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.web2py.deployment.plugins.action import validate_tls_certificates as plugin
+from ansible_collections.web2py.deployment.plugins.action import plan as action
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -79,27 +79,10 @@ def leaf(intermediate: Issued) -> Issued:
     return Issued("www.example.org", intermediate, ("DNS:www.example.org", "DNS:*.apps.example.org", "IP:192.0.2.1"))
 
 
-def filled(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries with the defaults of the role's specification, as the action gets them."""
-    specification = yaml.safe_load(plugin.SPECIFICATION.read_text())["argument_specs"]["main"]["options"]
-    validated = ArgumentSpecValidator({"entries": specification["tls_certificate_certificates"]}).validate(
-        {"entries": entries}
-    )
-    assert validated.error_messages == []
-    return validated.validated_parameters["entries"]
-
-
-def plan(entries: list[dict[str, Any]], **changes: Any) -> tuple[dict[str, Any], list[str]]:
-    arguments = {
-        "directory": "/etc/ssl/tls_certificate",
-        "ca_directory": "/nowhere/ca",
-        "ca_passphrase": "",
-        "ca_trust": False,
-        "read_file": lambda path: Path(path).read_bytes(),
-        "now": NOW,
-        **changes,
-    }
-    return plugin.plan(filled(entries), **arguments)
+def plan(entries: list[dict[str, Any]], now: datetime = NOW, **changes: Any) -> tuple[dict[str, Any], list[str]]:
+    variables = {"certificates": entries, "ca_directory": "/nowhere/ca", **changes}
+    host = Host({}, lambda path: Path(path).read_bytes(), now)
+    return action.plan("tls_certificate", {f"tls_certificate_{name}": value for name, value in variables.items()}, host)
 
 
 def problem(entry: dict[str, Any], **changes: Any) -> str:
@@ -128,7 +111,9 @@ def given(tmp_path: Path, leaf: Issued, intermediate: Issued) -> dict[str, Any]:
 
 
 def test_nothing_asked_for_is_nothing_to_do() -> None:
-    assert plan([]) == ({"certificates": [], "ca_needed": False, "ca_exists": False}, [])
+    values, problems = plan([])
+    assert problems == []
+    assert (values["certificates"], values["packages"], values["ca_missing"]) == ([], [], False)
 
 
 def test_defaults_and_names_are_filled_in() -> None:
@@ -153,13 +138,13 @@ def test_a_common_name_alone_names_the_certificate(common_name: str, expected: s
 )
 def test_unsafe_names_of_certificates_are_refused(name: str) -> None:
     _values, problems = plan([{"name": name, **issued()}, {"name": name, "state": "absent"}])
-    assert sum("allowed are up to 64 letters" in text for text in problems) == 2
+    assert sum("it must be up to 64 letters" in text for text in problems) == 2
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_one_name_twice_is_refused(state: str) -> None:
     _values, problems = plan([{"name": "www", **issued()}, {"name": "www", **issued(state=state)}])
-    assert problems == ["tls_certificate_certificates has 2 entries named 'www': one entry a name."]
+    assert problems == ["tls_certificate_certificates has 2 entries named 'www'; each name must be there once."]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +156,7 @@ def test_one_name_twice_is_refused(state: str) -> None:
     ],
 )
 def test_alternative_names_that_no_client_accepts_are_refused(name: str) -> None:
-    assert f"subject_alt_names has '{name}'" in problem(issued(subject_alt_names=["DNS:a.org", name]))
+    assert f"subject_alt_names is {name!r}; it must be DNS:" in problem(issued(subject_alt_names=["DNS:a.org", name]))
 
 
 @pytest.mark.parametrize(
@@ -179,13 +164,16 @@ def test_alternative_names_that_no_client_accepts_are_refused(name: str) -> None
     [
         (issued(subject_alt_names=[]), "subject_alt_names is empty"),
         (issued(common_name="x" * 65), "common_name has 65 characters"),
-        (issued(valid_days=0), "valid_days is 0, allowed is 1 to 825"),
+        (issued(valid_days=0), "valid_days is 0; it must be between 1 and 825"),
         (issued(valid_days=826), "valid_days is 826"),
-        (issued(valid_days=30, renew_before_days=30), "renew_before_days is 30, allowed is 0 to valid_days - 1 = 29"),
+        (
+            issued(valid_days=30, renew_before_days=30),
+            "renew_before_days is 30; it must be between 0 and valid_days - 1 = 29",
+        ),
         (issued(renew_before_days=-1), "renew_before_days is -1"),
-        (issued(reload=["apache2; reboot"]), "reload has 'apache2; reboot'"),
-        (issued(reload=["--now"]), "reload has '--now'"),
-        (issued(reload=["a*"]), "reload has 'a*'"),
+        (issued(reload=["apache2; reboot"]), "reload is 'apache2; reboot'"),
+        (issued(reload=["--now"]), "reload is '--now'"),
+        (issued(reload=["a*"]), "reload is 'a*'"),
     ],
 )
 def test_values_out_of_range_are_refused(entry: dict[str, Any], expected: str) -> None:
@@ -231,9 +219,11 @@ def test_a_chain_in_the_certificate_file_is_found(given: dict[str, Any], leaf: I
 
 @pytest.mark.parametrize("option", ["certificate_file", "key_file", "chain_file"])
 def test_files_that_are_not_there_are_refused(given: dict[str, Any], option: str, tmp_path: Path) -> None:
-    assert f"{option} is '{tmp_path}/x.pem', there is no such file" in problem({**given, option: f"{tmp_path}/x.pem"})
-    assert f"{option} is '{tmp_path}', there is no such file" in problem({**given, option: str(tmp_path)})
-    assert f"{option} is 'x.pem', allowed is an absolute path" in problem({**given, option: "x.pem"})
+    assert f"{option} is '{tmp_path}/x.pem'; it must be a file on the controller. There is no such file" in problem(
+        {**given, option: f"{tmp_path}/x.pem"}
+    )
+    assert f"{option} is '{tmp_path}'; it must be a file on the controller" in problem({**given, option: str(tmp_path)})
+    assert f"{option} is 'x.pem'; it must be an absolute path" in problem({**given, option: "x.pem"})
     if option != "chain_file":
         assert f"{option} is not set" in problem({**given, option: None})
 
@@ -242,19 +232,19 @@ def test_files_that_are_not_there_are_refused(given: dict[str, Any], option: str
 @pytest.mark.parametrize("option", ["certificate_file", "chain_file"])
 def test_files_without_a_certificate_are_refused(given: dict[str, Any], option: str, content: bytes) -> None:
     Path(given[option]).write_bytes(content)
-    assert f"{option} is '{given[option]}', which holds no certificate in PEM" in problem(given)
+    assert f"{option} is '{given[option]}'; it must be a file that holds a certificate in PEM" in problem(given)
 
 
 def test_a_key_of_another_certificate_is_refused(given: dict[str, Any], intermediate: Issued) -> None:
     Path(given["key_file"]).write_bytes(intermediate.key_pem())
-    assert f"key_file is '{given['key_file']}', which does not belong to the certificate" in problem(given)
+    assert f"key_file is '{given['key_file']}'; it must be the private key of the certificate" in problem(given)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
 def test_a_file_that_is_no_key_is_refused_and_never_quoted(given: dict[str, Any], content: bytes) -> None:
     Path(given["key_file"]).write_bytes(content)
     text = problem(given)
-    assert "cannot be loaded as a private key in PEM without a passphrase" in text
+    assert "it must be a private key in PEM without a passphrase" in text
     assert "nonsense" not in text
 
 
@@ -279,18 +269,18 @@ def test_certificates_that_are_not_valid_now_are_refused(given: dict[str, Any], 
 )
 def test_names_that_the_certificate_lacks_are_refused(given: dict[str, Any], name: str) -> None:
     text = problem({**given, "subject_alt_names": ["DNS:www.example.org", name]})
-    assert f"subject_alt_names has '{name}', which certificate_file does not cover" in text
+    assert f"subject_alt_names is '{name}'; it must be covered by certificate_file" in text
     assert "DNS:www.example.org, IP:192.0.2.1" in text
 
 
 def test_a_chain_in_the_wrong_order_is_refused(given: dict[str, Any], intermediate: Issued, root: Issued) -> None:
     Path(given["chain_file"]).write_bytes(root.pem + intermediate.pem)
-    assert "has 'CN=root' after 'CN=www.example.org', but that is not its issuer" in problem(given)
+    assert "has 'CN=root' after 'CN=www.example.org', which is not its issuer" in problem(given)
 
 
 def test_an_issuer_of_the_right_name_and_the_wrong_key_is_refused(given: dict[str, Any], root: Issued) -> None:
     Path(given["chain_file"]).write_bytes(Issued("intermediate", root).pem)
-    assert "but that is not its issuer" in problem(given)
+    assert "which is not its issuer" in problem(given)
 
 
 @pytest.fixture
@@ -305,7 +295,7 @@ def test_a_missing_authority_is_to_be_created(tmp_path: Path) -> None:
     for entries, trust in (([{"name": "www", **issued(provider="ca")}], False), ([], True)):
         values, problems = plan(entries, ca_directory=str(tmp_path / "ca"), ca_trust=trust)
         assert problems == []
-        assert (values["ca_needed"], values["ca_exists"]) == (True, False)
+        assert values["ca_missing"] is True
 
 
 def test_an_authority_that_is_there_is_used(authority: Issued, tmp_path: Path) -> None:
@@ -313,7 +303,7 @@ def test_an_authority_that_is_there_is_used(authority: Issued, tmp_path: Path) -
         [{"name": "www", **issued(provider="ca")}], ca_directory=str(tmp_path), ca_passphrase="secret"
     )
     assert problems == []
-    assert (values["ca_needed"], values["ca_exists"]) == (True, True)
+    assert values["ca_missing"] is False
 
 
 def test_an_authority_nobody_needs_is_not_looked_at(tmp_path: Path) -> None:
@@ -325,27 +315,27 @@ def test_an_authority_nobody_needs_is_not_looked_at(tmp_path: Path) -> None:
 def test_a_wrong_passphrase_of_the_authority_is_refused(authority: Issued, tmp_path: Path, passphrase: str) -> None:
     text = problem(issued(provider="ca"), ca_directory=str(tmp_path), ca_passphrase=passphrase)
     assert "tls_certificate_ca_passphrase" in text
-    assert "cannot be loaded as a private key" in text
+    assert "it must be a private key in PEM" in text
     assert "guessed" not in text
 
 
 def test_a_passphrase_for_a_key_without_one_is_refused(authority: Issued, tmp_path: Path) -> None:
     (tmp_path / "ca.key").write_bytes(authority.key_pem())
     text = problem(issued(provider="ca"), ca_directory=str(tmp_path), ca_passphrase="secret")
-    assert "cannot be loaded as a private key in PEM with a passphrase" in text
+    assert "it must be a private key in PEM with this passphrase" in text
 
 
 @pytest.mark.parametrize("file", ["ca.key", "ca.pem"])
 def test_an_authority_in_a_vault_is_refused(authority: Issued, tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_bytes(b"$ANSIBLE_VAULT;1.1;AES256\n3261\n")
     text = problem(issued(provider="ca"), ca_directory=str(tmp_path), ca_passphrase="secret")
-    assert f"tls_certificate_ca_directory: found {tmp_path}/{file}, encrypted by Ansible Vault" in text
+    assert f"tls_certificate_ca_directory has {tmp_path}/{file}, encrypted by Ansible Vault" in text
 
 
 def test_an_authority_without_its_key_is_refused(authority: Issued, tmp_path: Path) -> None:
     (tmp_path / "ca.key").unlink()
     text = problem(issued(provider="ca"), ca_directory=str(tmp_path), ca_passphrase="secret")
-    assert f"tls_certificate_ca_directory is '{tmp_path}/ca.key', there is no such file" in text
+    assert f"tls_certificate_ca_directory is '{tmp_path}/ca.key'; it must be a file" in text
 
 
 def test_an_authority_that_runs_out_is_refused_in_time(authority: Issued, tmp_path: Path) -> None:
@@ -357,21 +347,23 @@ def test_an_authority_that_runs_out_is_refused_in_time(authority: Issued, tmp_pa
 
 
 def test_a_relative_folder_of_the_authority_is_refused() -> None:
-    assert "tls_certificate_ca_directory is 'ca', allowed is an absolute path" in problem(
+    assert "tls_certificate_ca_directory is 'ca'; it must be an absolute path" in problem(
         issued(provider="ca"), ca_directory="ca"
     )
 
 
-def run_action(folder: Path, certificates: list[dict[str, Any]], *arguments: str) -> tuple[int, str]:
-    task = {
-        "web2py.deployment.validate_tls_certificates": {
-            "certificates": certificates,
-            "directory": "/etc/ssl/tls_certificate",
-            "ca_directory": f"{folder}/ca",
-            "ca_passphrase": "hush-hush",
-        }
+def run_role(folder: Path, certificates: list[dict[str, Any]], *arguments: str) -> tuple[int, str]:
+    """Validate in a play, with the role's defaults and the facts of a supported host."""
+    variables = {
+        "tls_certificate_certificates": certificates,
+        "tls_certificate_ca_directory": f"{folder}/ca",
+        "tls_certificate_ca_passphrase": "hush-hush",
+        "ansible_facts": {"distribution": "Debian", "distribution_release": "trixie"},
     }
-    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    validate = {"name": "web2py.deployment.tls_certificate", "tasks_from": "validate"}
+    tasks = [{"ansible.builtin.include_role": validate}]
+    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
     link = folder / "ansible_collections" / "web2py" / "deployment"
     if not link.exists():
         link.parent.mkdir(parents=True)
@@ -405,13 +397,13 @@ def test_a_play_reads_a_key_from_ansible_vault_and_shows_nothing_of_it(tmp_path:
         "key_file": f"{tmp_path}/cert.key",
     }
 
-    status, output = run_action(tmp_path, [certificate], "--vault-password-file=password")
+    status, output = run_role(tmp_path, [certificate], "--vault-password-file=password")
     assert status == 0, output
     assert "The certificate 'www' expires in 8 days" in output
     for secret in (*soon.key_pem().decode().splitlines()[1:-1], "hush-hush"):
         assert secret not in output
 
-    status, output = run_action(tmp_path, [certificate])
+    status, output = run_role(tmp_path, [certificate])
     assert status == 2
     assert f"key_file is '{tmp_path}/cert.key', which cannot be read" in output
     assert "hush-hush" not in output
@@ -420,9 +412,9 @@ def test_a_play_reads_a_key_from_ansible_vault_and_shows_nothing_of_it(tmp_path:
 def test_a_play_refuses_unknown_keys_and_choices(tmp_path: Path) -> None:
     for entry, expected in (
         ({"name": "www", "provder": "ca"}, "provder"),
-        ({"name": "www", "provider": "acme"}, "value of provider must be one of: files, selfsigned, ca, got: acme"),
-        ({"name": "www", "key_mode": "0644"}, "value of key_mode must be one of: 0600, 0640, got: 0644"),
+        ({"name": "www", "provider": "acme"}, "provider is 'acme'; it must be files, selfsigned or ca."),
+        ({"name": "www", "key_mode": "0644"}, "key_mode is '0644'; it must be 0600 or 0640."),
     ):
-        status, output = run_action(tmp_path, [entry])
+        status, output = run_role(tmp_path, [entry])
         assert status == 2
         assert expected in output

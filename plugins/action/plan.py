@@ -1,0 +1,122 @@
+# Copyright: web2py.deployment contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+
+# Imported here, and not where they are used: Ansible loads an action once and forks for each host.
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import (
+    documented_options,
+    is_secret,
+    platform_problem,
+    role_prefixes,
+    short_role_name,
+    supported_platforms,
+    typed,
+    unknown_message,
+    unknown_variables,
+    without_secrets,
+)
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, MissingFact
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
+    apache_proxy,
+    apache_site,
+    apache_wsgi,
+    haproxy,
+    lighttpd_fcgi,
+    memcached,
+    nfs_shared,
+    postgresql,
+    tls_certificate,
+)
+
+PLANS = {
+    "apache_proxy": apache_proxy.plan,
+    "apache_site": apache_site.plan,
+    "apache_wsgi": apache_wsgi.plan,
+    "haproxy": haproxy.plan,
+    "lighttpd_fcgi": lighttpd_fcgi.plan,
+    "memcached": memcached.plan,
+    "nfs_shared": nfs_shared.plan,
+    "postgresql": postgresql.plan,
+    "tls_certificate": tls_certificate.plan,
+}
+
+
+def plan(
+    role: str, variables: Mapping[str, Any], host: Host, unreadable: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what the role's tasks read, by names without the role's, and everything that is wrong."""
+    options = documented_options(role)
+    typed_variables, refused = typed(options, variables)
+    if problems := [*unreadable, *refused]:
+        # What else is wrong could follow from these.
+        return {}, problems
+    values = without_prefix(role, typed_variables)
+    try:
+        derived, problems = PLANS[role](values, host)
+    except MissingFact as fact:
+        return {}, [f"The host's fact {fact} is unknown; role {role} needs it. Gather facts before the role."]
+    return without_secrets(without_prefix(role, options), {**values, **derived}), problems
+
+
+def without_prefix(role: str, by_variable: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(f"{role}_"): value for name, value in by_variable.items()}
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(argument_spec={"role": {"type": "str", "required": True}})
+        role = short_role_name(arguments["role"])
+        if role not in PLANS:
+            raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
+        task_vars = task_vars or {}
+        facts = task_vars.get("ansible_facts") or {}
+
+        def values_of(other: str) -> dict[str, Any]:
+            given, _unreadable = self._variables(other, task_vars)
+            options = {name: option for name, option in documented_options(other).items() if name in given}
+            return without_prefix(other, typed(options, given)[0])
+
+        host = Host(facts, self._read, datetime.now(timezone.utc), values_of)
+        variables, unreadable = self._variables(role, task_vars)
+        values, problems = plan(role, variables, host, unreadable)
+        unknown = unknown_variables(role, task_vars, documented_options(role), role_prefixes())
+        problems = [
+            *([unknown_message(role, unknown)] if unknown else []),
+            *filter(None, [platform_problem(supported_platforms(role), facts)]),
+            *problems,
+        ]
+        result.update({"failed": True, "msg": "\n".join(problems)} if problems else values, changed=False)
+        return result
+
+    def _variables(self, role: str, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the role's variables, and why some have no value."""
+        variables, problems = {}, []
+        for name, option in documented_options(role).items():
+            if name in task_vars:
+                try:
+                    variables[name] = self._templar.template(task_vars[name])
+                except AnsibleError as error:
+                    reason = "its expression fails" if is_secret(option) else error.message
+                    problems.append(f"{name} cannot be read: {reason}")
+        return variables, problems
+
+    def _read(self, path: str) -> bytes:
+        """Return a file of the controller, decrypted where Ansible Vault has encrypted it."""
+        lookup = lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=self._templar)
+        try:
+            return lookup.run([path], variables={}, rstrip=False)[0].encode()
+        except AnsibleError as error:
+            raise OSError(str(error)) from error
