@@ -47,14 +47,7 @@ options:
         What a run has left that was cut off may lack a migration, or be a mixture of two releases.
     type: bool
     default: true
-  home:
-    description: Folder of the releases on the host.
-    type: path
-    default: /opt/web2py
-  root:
-    description: The web2py root as the running web2py sees it.
-    type: path
-    default: /var/lib/web2py
+extends_documentation_fragment: web2py.deployment.release
 attributes:
   check_mode:
     description: Compares with what is on the host at that moment, not with what tasks before it would have switched.
@@ -113,7 +106,8 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.web2py.deployment.plugins.module_utils import deployments as engine
-from ansible_collections.web2py.deployment.plugins.module_utils.release import ReleaseError, mark_run
+from ansible_collections.web2py.deployment.plugins.module_utils.interruption import mark_run
+from ansible_collections.web2py.deployment.plugins.module_utils.release import PLACES, ReleaseError
 
 
 def lines(snapshot):
@@ -186,7 +180,7 @@ class Host:
         if target is not None and self.now == target != snapshot:
             return False, self.now, self.now
         if snapshot is None:
-            raise ReleaseError(engine.rollback_target({"": {"present": self.now}})["errors"][0])
+            raise ReleaseError(engine.nothing_before([self.now]))
         if target is not None and snapshot != target:
             raise ReleaseError(
                 f"this host would go back to {engine.describe(snapshot)}, not to {engine.describe(target)}; "
@@ -207,16 +201,15 @@ def main():
             "keep": {"type": "int"},
             "run": {"type": "str"},
             "finish": {"type": "bool", "default": True},
-            "home": {"type": "path", "default": "/opt/web2py"},
-            "root": {"type": "path", "default": "/var/lib/web2py"},
+            **PLACES,
         },
         supports_check_mode=True,
     )
     params = module.params
     if params["keep"] is not None and params["keep"] < 1:
-        module.fail_json(msg=f"keep: found {params['keep']}, allowed are whole numbers from 1")
+        module.fail_json(msg=f"keep is {params['keep']}; it must be at least 1")
     if params["target"] is not None and not engine.is_snapshot(params["target"]):
-        module.fail_json(msg=f"target: found {params['target']!r}, allowed is what the filter rollback_target gives")
+        module.fail_json(msg=f"target is {params['target']!r}; it must be what the filter rollback_target gives")
     try:
         host = Host(params, module.check_mode)
         if params["state"] == "recorded":

@@ -15,26 +15,10 @@ description:
     one problem, on every server, Python and release.
   - Runs on a web host and asks the database that the settings of its applications name.
 options:
-  applications:
-    description: Only tickets of these applications, instead of all.
-    type: list
-    elements: str
-    default: []
   since:
     description: Only tickets from this moment on, in ISO 8601, such as V(2026-11-01) or V(2026-11-24T08:00:00+01:00).
     type: str
-  settings:
-    description: Folder with the settings files of applications, which name the database.
-    type: path
-    default: /etc/web2py/applications
-  data:
-    description: Folder with the data of applications.
-    type: path
-    default: /var/lib/web2py/data
-  user:
-    description: The service user, as whom this is done once the settings are read.
-    type: str
-    default: web2py
+extends_documentation_fragment: web2py.deployment.tickets
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -91,27 +75,20 @@ report:
 import datetime
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import beneath, tickets
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import report as reports
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import storage
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "applications": {"type": "list", "elements": "str", "default": []},
-            "since": {"type": "str"},
-            "settings": {"type": "path", "default": tickets.SETTINGS},
-            "data": {"type": "path", "default": tickets.DATA},
-            "user": {"type": "str", "default": "web2py"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec={**storage.OPTIONS, "since": {"type": "str"}}, supports_check_mode=True)
     since = None
     if module.params["since"]:
         try:
             since = datetime.datetime.fromisoformat(module.params["since"]).astimezone(datetime.timezone.utc)
         except ValueError:
-            module.fail_json(msg=f"since: found {module.params['since']!r}, allowed is a time such as 2026-11-24T08:00")
-    found = tickets.sites(module.params["settings"], module.params["data"])
+            module.fail_json(msg=f"since is {module.params['since']!r}; it must be a time such as 2026-11-24T08:00")
+    found = storage.applications(module.params["settings"], module.params["data"])
     if not found:
         module.fail_json(
             msg=f"{module.params['settings']}: no application of this host has tickets in a database; "
@@ -119,8 +96,8 @@ def main():
         )
 
     def read():
-        with tickets.connect(found[0].database, reading=True) as database:
-            return tickets.report(database, module.params["applications"], since)
+        with storage.connect(found[0].database, reading=True) as database:
+            return reports.summary(database, module.params["applications"], since)
 
     try:
         report = beneath.as_user(*beneath.account(module.params["user"]), read)

@@ -17,24 +17,7 @@ description:
     makes one row of each ticket. Two runs at once do no harm.
   - What is named like a ticket and is none is moved into C(errors/quarantine), with the reason in a file beside it.
     What is half written is left for a minute. Nothing in a ticket is executed.
-options:
-  applications:
-    description: Only these applications, instead of all that have tickets in a database.
-    type: list
-    elements: str
-    default: []
-  settings:
-    description: Folder with the settings files of applications, which name the database.
-    type: path
-    default: /etc/web2py/applications
-  data:
-    description: Folder with the data of applications.
-    type: path
-    default: /var/lib/web2py/data
-  user:
-    description: The service user, as whom this is done once the settings are read.
-    type: str
-    default: web2py
+extends_documentation_fragment: web2py.deployment.tickets
 attributes:
   check_mode:
     description:
@@ -71,37 +54,28 @@ errors:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import beneath, tickets
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import collect, storage
 
 
 def chosen(module, found):
-    """The sites that the playbook has named, or all."""
+    """The applications that the playbook names, or all."""
     names = module.params["applications"]
-    unknown = sorted(set(names).difference(site.application for site in found))
+    unknown = sorted(set(names).difference(one.application for one in found))
     if unknown:
-        known = ", ".join(site.application for site in found) or "none"
-        module.fail_json(
-            msg=f"applications: found {', '.join(unknown)}, allowed are those with tickets in a database: {known}"
-        )
-    return [site for site in found if not names or site.application in names]
+        known = ", ".join(one.application for one in found) or "none"
+        module.fail_json(msg=f"applications is {', '.join(unknown)}; those with tickets in a database are {known}")
+    return [one for one in found if not names or one.application in names]
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "applications": {"type": "list", "elements": "str", "default": []},
-            "settings": {"type": "path", "default": tickets.SETTINGS},
-            "data": {"type": "path", "default": tickets.DATA},
-            "user": {"type": "str", "default": "web2py"},
-        },
-        supports_check_mode=True,
-    )
-    found = chosen(module, tickets.sites(module.params["settings"], module.params["data"]))
+    module = AnsibleModule(argument_spec=storage.OPTIONS, supports_check_mode=True)
+    found = chosen(module, storage.applications(module.params["settings"], module.params["data"]))
     done, errors = {}, {}
     if found:
         try:
             ids = beneath.account(module.params["user"])
-            done, errors = beneath.as_user(*ids, lambda: tickets.collect_all(found, check=module.check_mode))
+            done, errors = beneath.as_user(*ids, lambda: collect.collect_all(found, check=module.check_mode))
         except OSError as error:
             module.fail_json(msg=f"not collected: {error}", applications={}, errors={"": str(error)})
     changed = any(
