@@ -26,8 +26,7 @@ def mark_run(name: str, state: str, check: bool, folder: str = RUNS) -> bool:
         return interrupted
     if state == "begun":
         os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(path, "w", encoding="utf-8"):
-            pass
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
