@@ -93,7 +93,7 @@ def read_site(groups: Mapping[str, list[str]], hostvars: Any, templar: Any, load
         def read_typed(variable: str, value: Any) -> Any:
             converted, problems = typed({variable: all_options()[variable]}, {variable: read(variable, value)})
             if problems:
-                raise SiteError("\n".join(problems[variable]))
+                raise SiteError("\n".join(problems))
             return converted[variable]
 
         return InventoryHost(name, ReadWhenNeeded(own, read), ReadWhenNeeded(variables, read_typed))
