@@ -49,9 +49,10 @@ def test_exchanged_paths_lead_root_nowhere(site, tmp_path, capsys):
     ]
     for step, may_fail, work in steps:
         if step == "rollback":
-            # What had been spoilt above is released, so that there is something to go back from.
-            run = play(variables=site(4), playbook=release)
-            assert run.status == 0, run.output[-3000:]
+            # Attacks above may have failed the release of one host: now all have the same previous one.
+            for number in (4, 5):
+                run = play(variables=site(number), playbook=release)
+                assert run.status == 0, run.output[-3000:]
         if step in ("site", "release"):
             empty(HOST, ATTACKS)
         with attacked(LEAVING, ATTACKS) as said:
