@@ -13,6 +13,7 @@ from browser import wait_for
 
 SCENARIO = pathlib.Path(__file__).parents[1]
 play = functools.partial(browser.play, playbook=SCENARIO / "converge.yml")
+DEFAULTS = yaml.safe_load((browser.PROJECT / "roles/nfs_shared/defaults/main.yml").read_text())
 EXPORTS, MOUNTS = (
     yaml.safe_load((SCENARIO / f"inventory/group_vars/{group}.yml").read_text())[variable]
     for group, variable in (("nfs_server", "nfs_shared_exports"), ("nfs_clients", "nfs_shared_mounts"))
@@ -24,6 +25,16 @@ def test_another_run_changes_nothing(arguments):
     run = play(*arguments)
     assert run.status == 0, run.output
     assert run.changes() == 0, run.changed_tasks()
+
+
+@pytest.mark.parametrize(
+    ("group", "entries"),
+    [("nfs_server", {"nfs_shared_exports": EXPORTS}), ("nfs_clients", {"nfs_shared_mounts": MOUNTS})],
+)
+def test_values_given_as_text_mean_the_same(group, entries):
+    run = play(f"--limit={group}", variables=browser.as_text({**DEFAULTS, **entries}))
+    assert run.status == 0, run.output
+    assert changes(run) == 0, run.changed_tasks()
 
 
 def test_a_mount_that_is_refused_says_why_and_can_be_removed(second):

@@ -12,7 +12,21 @@ import subprocess
 import uuid
 
 import pytest
-from browser import ADMINISTRATION, FORGED, HOSTILE, NAME, PROBE, SECRETS, address_of, load, wait_for
+import yaml
+from browser import (
+    ADMINISTRATION,
+    FORGED,
+    HOSTILE,
+    NAME,
+    PROBE,
+    PROJECT,
+    SECRETS,
+    address_of,
+    as_text,
+    load,
+    play,
+    wait_for,
+)
 
 AS = "setpriv --clear-groups"
 PASSWORD, PASSWORD_OF_ANOTHER_PORT = "right horse 443", "other horse 8001"
@@ -24,6 +38,16 @@ def test_welcome_is_served(site, scheme):
     assert answer.is_web2py_page()
     assert answer["Content-Type"] == "text/html; charset=utf-8"
     assert site.ask("/", scheme).is_web2py_page(), "the first exposed application answers /"
+
+
+def test_values_given_as_text_mean_the_same():
+    """Those of every front end: a host reads the variables of its own."""
+    variables = {}
+    for role in ("apache_proxy", "apache_site", "apache_wsgi", "lighttpd_fcgi"):
+        variables |= yaml.safe_load((PROJECT / "roles" / role / "defaults/main.yml").read_text())
+    run = play(variables=as_text(variables))
+    assert run.status == 0, run.output
+    assert run.changed_tasks() == []
 
 
 def test_a_form_is_accepted_in_its_session_only(site):

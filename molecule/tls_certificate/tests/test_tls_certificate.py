@@ -184,6 +184,15 @@ def test_check_mode_reports_no_change_where_none_is_needed() -> None:
     assert "RUNNING HANDLER" not in run.output
 
 
+def test_values_given_as_text_mean_the_same() -> None:
+    """As an INI inventory or -e gives them; numbers and booleans are the role's defaults."""
+    numbers = {"valid_days": "397", "renew_before_days": "30"}
+    entries = [item if item.get("provider") == "files" else {**item, **numbers} for item in CERTIFICATES]
+    text = {"tls_certificate_ca_valid_days": "3650", "tls_certificate_ca_trust": "no"}
+    run = succeed(apply(tls_certificate_certificates=entries, **text))
+    assert run.changed == {0}, run.output
+
+
 def test_one_certificate_costs_few_tasks() -> None:
     run = succeed(apply(**certificates(www={})))
     assert changed(run) == {0}
