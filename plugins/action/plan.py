@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -71,6 +71,34 @@ def without_prefix(role: str, by_variable: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(f"{role}_"): value for name, value in by_variable.items()}
 
 
+def validated(
+    role: str, names: Iterable[str], variables: Mapping[str, Any], host: Host, unreadable: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the plan and everything that is wrong, also in the names of all the host's variables and in the host."""
+    values, problems = plan(role, variables, host, unreadable)
+    unknown = unknown_variables(role, names, documented_options(role), role_prefixes())
+    return values, [
+        *([unknown_message(role, unknown)] if unknown else []),
+        *filter(None, [platform_problem(supported_platforms(role), host.facts)]),
+        *problems,
+    ]
+
+
+def controller(
+    facts: Mapping[str, Any], loader: Any, templar: Any, values_of: Callable[[str], Mapping[str, Any]]
+) -> Host:
+    """Return the host with the files of this machine, decrypted where Ansible Vault has encrypted them."""
+    lookup = lookup_loader.get("ansible.builtin.file", loader=loader, templar=templar)
+
+    def read_file(path: str) -> bytes:
+        try:
+            return lookup.run([path], variables={}, rstrip=False)[0].encode()
+        except AnsibleError as error:
+            raise OSError(str(error)) from error
+
+    return Host(facts, read_file, datetime.now(timezone.utc), values_of)
+
+
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -82,22 +110,15 @@ class ActionModule(ActionBase):
         if role not in PLANS:
             raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
         task_vars = task_vars or {}
-        facts = task_vars.get("ansible_facts") or {}
 
         def values_of(other: str) -> dict[str, Any]:
             given, _unreadable = self._variables(other, task_vars)
             options = {name: option for name, option in documented_options(other).items() if name in given}
             return without_prefix(other, typed(options, given)[0])
 
-        host = Host(facts, self._read, datetime.now(timezone.utc), values_of)
+        host = controller(task_vars.get("ansible_facts") or {}, self._loader, self._templar, values_of)
         variables, unreadable = self._variables(role, task_vars)
-        values, problems = plan(role, variables, host, unreadable)
-        unknown = unknown_variables(role, task_vars, documented_options(role), role_prefixes())
-        problems = [
-            *([unknown_message(role, unknown)] if unknown else []),
-            *filter(None, [platform_problem(supported_platforms(role), facts)]),
-            *problems,
-        ]
+        values, problems = validated(role, task_vars, variables, host, unreadable)
         result.update({"failed": True, "msg": "\n".join(problems)} if problems else values, changed=False)
         return result
 
@@ -112,11 +133,3 @@ class ActionModule(ActionBase):
                     reason = "its expression fails" if is_secret(option) else error.message
                     problems.append(f"{name} cannot be read: {reason}")
         return variables, problems
-
-    def _read(self, path: str) -> bytes:
-        """Return a file of the controller, decrypted where Ansible Vault has encrypted it."""
-        lookup = lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=self._templar)
-        try:
-            return lookup.run([path], variables={}, rstrip=False)[0].encode()
-        except AnsibleError as error:
-            raise OSError(str(error)) from error

@@ -3,17 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 # Imported here, and not where they are used: Ansible loads an action once and forks for each host.
+from ansible_collections.web2py.deployment.plugins.action.plan import PLANS, controller, validated, without_prefix
 from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import (
     ROLES,
-    Options,
     documented_options,
     is_secret,
     typed,
@@ -21,34 +23,22 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import balancer, database, storage, web
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site, SiteError
 
-# By tier, what computes the variables of its roles for one host.
-TIERS: dict[str, Callable[[Site, InventoryHost], dict[str, Any]]] = {
-    "database": database.tier,
-    "storage": storage.tier,
-    "web": web.tier,
-    "balancer": balancer.tier,
+# By tier, what computes the variables of its roles for one host, and these roles. Of the others on a web host, `web`
+# says which there are.
+TIERS: dict[str, tuple[Callable[[Site, InventoryHost], dict[str, Any]], tuple[str, ...]]] = {
+    "database": (database.tier, ("postgresql", "tls_certificate")),
+    "cache": (lambda _site, _host: {}, ("memcached",)),
+    "storage": (storage.tier, ("nfs_shared",)),
+    "web": (web.tier, ("web2py", "nfs_shared")),
+    "balancer": (balancer.tier, ("haproxy", "tls_certificate")),
 }
 ROLE_NAMES = sorted(path.parent.parent.name for path in ROLES.glob("*/meta/argument_specs.yml"))
 
 
-def inputs(site: Site, names: list[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return by host the variables of its tiers' roles, and everything that is wrong."""
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    problems: list[str] = []
-    for tier, compute in TIERS.items():
-        for name in site.tier(tier):
-            if name in found:
-                try:
-                    found[name] |= compute(site, site.hosts[name])
-                except SiteError as error:
-                    problems.append(str(error))
-    # Where a value cannot be read, the rest of the site is not judged by it.
-    return found, list(dict.fromkeys(problems or storage.problems(site)))
-
-
 @cache
-def all_options() -> Options:
-    return {name: option for role in ROLE_NAMES for name, option in documented_options(role).items()}
+def option(variable: str) -> Mapping[str, Any]:
+    """Return what the role that has this variable documents of it."""
+    return next((options[variable] for options in map(documented_options, ROLE_NAMES) if variable in options), {})
 
 
 class ReadWhenNeeded(Mapping[str, Any]):
@@ -71,38 +61,90 @@ class ReadWhenNeeded(Mapping[str, Any]):
         return len(self._variables)
 
 
-def read_site(groups: Mapping[str, list[str]], hostvars: Any, templar: Any, loader: Any) -> Site:
-    """Return the inventory with the roles' defaults, which no host variable has outside of its role."""
-    defaults: dict[str, Any] = {}
-    for role in ROLE_NAMES:
-        defaults |= loader.load_from_file(str(ROLES / role / "defaults" / "main.yml"), trusted_as_template=True)
+class Reader:
+    """Reads the variables of hosts with the defaults of roles, which no host has outside of its roles."""
 
-    def host(name: str) -> InventoryHost:
-        own = hostvars.raw_get(name)
-        variables = {**defaults, **own}
-        values = templar.copy_with_new_env(available_variables={**variables, "hostvars": hostvars})
+    def __init__(self, groups: Mapping[str, list[str]], hostvars: Any, templar: Any, loader: Any) -> None:
+        self._hostvars, self._templar, self._loader = hostvars, templar, loader
+        self._defaults: dict[str, Any] = {}
+        for role in ROLE_NAMES:
+            path = ROLES / role / "defaults" / "main.yml"
+            self._defaults |= loader.load_from_file(str(path), trusted_as_template=True)
+        self.site = Site(groups, {name: self._host(name, {}) for name in groups["all"]})
+
+    def inputs(self, names: list[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return by host the variables of its tiers' roles, and everything that is wrong."""
+        site = self.site
+        found: dict[str, dict[str, Any]] = {name: {} for name in names}
+        # By problem the hosts that have it.
+        problems: dict[str, dict[str, None]] = defaultdict(dict)
+        for tier, (compute, _roles) in TIERS.items():
+            for name in filter(found.__contains__, site.tier(tier)):
+                try:
+                    found[name] |= compute(site, site.hosts[name])
+                except SiteError as error:
+                    problems[str(error)][name] = None
+        # Where a value means nothing, the rest of the site is not judged by it.
+        if not problems:
+            problems |= {problem: {} for problem in storage.problems(site)}
+            for name in names:
+                for problem in self._problems(name, found[name]):
+                    problems[problem][name] = None
+        public = {
+            name: {variable: value for variable, value in values.items() if not is_secret(option(variable))}
+            for name, values in found.items()
+        }
+        return public, [": ".join(filter(None, [", ".join(hosts), text])) for text, hosts in problems.items()]
+
+    def _problems(self, name: str, inputs: dict[str, Any]) -> Iterator[str]:
+        """What is wrong in the variables of a host's roles."""
+        host = self._host(name, inputs)
+
+        def values_of(role: str) -> dict[str, Any]:
+            return without_prefix(role, typed(documented_options(role), self._given(host, role)[0])[0])
+
+        tiers = [roles for tier, (_compute, roles) in TIERS.items() if name in self.site.tier(tier)]
+        for role in dict.fromkeys([*chain(*tiers), *inputs.get("validated_roles", [])]):
+            if role not in PLANS:
+                continue
+            variables, unreadable = self._given(host, role)
+            facts = controller(host.own["ansible_facts"], self._loader, self._templar, values_of)
+            yield from validated(role, host.own, variables, facts, unreadable)[1]
+
+    @staticmethod
+    def _given(host: InventoryHost, role: str) -> tuple[dict[str, Any], list[str]]:
+        """The role's variables as they are given, with its defaults, and why some have no value."""
+        variables, unreadable = {}, []
+        for variable in documented_options(role):
+            if variable in host.values:
+                try:
+                    variables[variable] = (host.own if variable in host.own else host.values)[variable]
+                except SiteError as error:
+                    unreadable.append(str(error))
+        return variables, unreadable
+
+    def _host(self, name: str, inputs: Mapping[str, Any]) -> InventoryHost:
+        own = {**self._hostvars.raw_get(name), **inputs}
+        variables = {**self._defaults, **own}
+        templar = self._templar.copy_with_new_env(available_variables={**variables, "hostvars": self._hostvars})
 
         def read(variable: str, value: Any) -> Any:
             try:
-                return values.template(value)
+                return templar.template(value)
             except AnsibleError as error:
-                secret = variable in all_options() and is_secret(all_options()[variable])
-                reason = "its expression fails" if secret else error.message
-                raise SiteError(f"{variable} of host {name} cannot be read: {reason}") from error
+                reason = "its expression fails" if is_secret(option(variable)) else error.message
+                raise SiteError(f"{variable} cannot be read: {reason}") from error
 
         def read_typed(variable: str, value: Any) -> Any:
-            converted, problems = typed({variable: all_options()[variable]}, {variable: read(variable, value)})
+            converted, problems = typed({variable: option(variable)}, {variable: read(variable, value)})
             if problems:
                 raise SiteError("\n".join(problems))
             return converted[variable]
 
         return InventoryHost(name, ReadWhenNeeded(own, read), ReadWhenNeeded(variables, read_typed))
 
-    return Site(groups, {name: host(name) for name in groups["all"]})
-
 
 class ActionModule(ActionBase):
-    BYPASS_HOST_LOOP = True
     TRANSFERS_FILES = False
     _requires_connection = False
 
@@ -110,6 +152,6 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         task_vars = task_vars or {}
-        site = read_site(task_vars["groups"], task_vars["hostvars"], self._templar, self._loader)
-        hosts, problems = inputs(site, task_vars["ansible_play_hosts"])
+        reader = Reader(task_vars["groups"], task_vars["hostvars"], self._templar, self._loader)
+        hosts, problems = reader.inputs(task_vars["ansible_play_hosts"])
         return {**result, **({"failed": True, "msg": "\n".join(problems)} if problems else {"hosts": hosts})}

@@ -133,7 +133,14 @@ def set_state(
             }
             for server, row in rows.items()
         ]
-        result = {"changed": bool(changing), "servers": found}
+        result = {
+            "changed": bool(changing),
+            "servers": found,
+            "up": [server["name"] for server in found if server["up"]],
+            "summary": ", ".join(
+                f"{server['name']} is {server['status']} {server['check']}".strip() for server in found
+            ),
+        }
         late = [server for server, row in rows.items() if not reached(state, row)]
         if check or not wait or not late:
             return result

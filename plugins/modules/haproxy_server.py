@@ -122,6 +122,17 @@ servers:
           V(L7STS/404) or V(L4CON), V(INI) before the first one. Empty where there are no checks.
       type: str
       sample: L7OK/200
+up:
+  description: Names of those of them that get new requests.
+  returned: success, and when one was waited for in vain
+  type: list
+  elements: str
+  sample: [web2]
+summary:
+  description: All of them in a line for a message.
+  returned: success, and when one was waited for in vain
+  type: str
+  sample: web1 is DRAIN L7OK/200, web2 is UP L7OK/200
 """
 
 import functools

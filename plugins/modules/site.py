@@ -18,13 +18,10 @@ description:
     inventory itself says of such a variable is kept.
   - Fails when the inventory contradicts itself, or when something is unknown that a tier needs, such as the address of
     a web host. All problems are reported in one message. Facts of all hosts must have been gathered.
-  - Runs once for all hosts of a play. Nothing that it returns is secret.
+  - Its result counts for all hosts of the play, so run it once. Nothing that it returns is secret.
 attributes:
   action:
     description: Runs on the controller and needs no connection to the hosts.
-    support: full
-  bypass_host_loop:
-    description: Runs once for all hosts of the play.
     support: full
   check_mode:
     description: Does the same in check mode.
@@ -40,6 +37,7 @@ EXAMPLES = r"""
 - name: Compute what the roles of all tiers take
   web2py.deployment.site:
   register: __site_inputs
+  run_once: true
 """
 
 RETURN = r"""

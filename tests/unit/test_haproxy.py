@@ -66,7 +66,8 @@ def test_a_drained_server_is_waited_for():
     fake = FakeHAProxy(web1={"requests": 3}, web2={})
     result = fake.set("web1", "drain")
     server = {"name": "web1", "before": "ready", "requests": 0, "status": "UP", "up": True, "check": "L7OK/200"}
-    assert result == {"changed": True, "servers": [server]}
+    assert result["changed"] and result["servers"] == [server]
+    assert (result["up"], result["summary"]) == (["web1"], "web1 is UP L7OK/200")
     assert fake.changes() == ["set server servers/web1 state drain"] and fake.now > 0.25
 
 
@@ -94,7 +95,8 @@ def test_all_other_servers():
     result = fake.set(["web1", "not there"], "drain", others=True)
     assert [server["name"] for server in result["servers"]] == ["web2", "web3"] and result["changed"]
     assert fake.changes() == ["set server servers/web2 state drain"]
-    assert fake.set(["web1", "web2", "web3"], "drain", others=True) == {"changed": False, "servers": []}
+    nothing = {"changed": False, "servers": [], "up": [], "summary": ""}
+    assert fake.set(["web1", "web2", "web3"], "drain", others=True) == nothing
 
 
 def test_a_server_in_another_state_is_left_alone():

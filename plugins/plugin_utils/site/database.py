@@ -29,21 +29,29 @@ GENERATIONS = 2
 
 
 def tier(site: Site, host: InventoryHost) -> dict[str, Any]:
-    """Without users: they have passwords, and the play makes them when it needs them."""
     declared = site.declared_at(host)
     applications = declared.values["web2py_applications"]
     needed = user_connections(site.web_hosts)
+    limit = GENERATIONS * needed if site.web_hosts else None
+    secrets = data_secrets(applications)
     clients = site.clients_of("database")
+    rules = hba(applications, clients)
     return {
+        # For validation only: users and rules may hold secrets, and the play puts them together when it needs them.
+        "postgresql_users": [
+            *users(applications, dict.fromkeys(secrets, "made when needed"), limit),
+            *host.own.get("postgresql_users", []),
+        ],
         "postgresql_databases": [*host.values["postgresql_databases"], *databases(applications)],
-        "postgresql_hba": [*host.own.get("postgresql_hba", []), *hba(applications, clients)],
+        "postgresql_hba": [*host.own.get("postgresql_hba", []), *rules],
+        "database_rules": rules,
         "postgresql_listen_addresses": host.own.get("postgresql_listen_addresses", ["*"] if clients else ["localhost"]),
         "postgresql_max_connections": host.own.get("postgresql_max_connections", connections(applications, needed)),
         "postgresql_tls": host.own.get("postgresql_tls", host.certificate("database") if clients else {}),
         # An application that takes more leaves the others theirs.
-        "connection_limit": GENERATIONS * needed if site.web_hosts else None,
+        "connection_limit": limit,
         "declared_at": declared.name,
-        "secrets": data_secrets(applications),
+        "secrets": secrets,
         "secrets_directory": declared.values["web2py_secrets_directory"],
     }
 

@@ -33,7 +33,7 @@ def tier(_site: Site, host: InventoryHost) -> dict[str, Any]:
         "shares": bool(server),
         "front_end": name,
         "daemon": bool(daemon),
-        # Beside web2py, whose variables come first; the daemon's also where a list in them has become empty.
+        # The daemon's variables also where a list in them has become empty.
         "validated_roles": [*([DAEMON] if daemon or says_daemon else []), "tls_certificate", name],
         "deployed_roles": ["web2py", "tls_certificate", *daemon],
         "reloaded_roles": ["web2py", *daemon, *([name] if front_end.reload else [])],
