@@ -101,7 +101,9 @@ class Reader:
         host = self._host(name, inputs)
 
         def values_of(role: str) -> dict[str, Any]:
-            return without_prefix(role, typed(documented_options(role), self._given(host, role)[0])[0])
+            given, _unreadable = self._given(host, role)
+            options = {name: option for name, option in documented_options(role).items() if name in given}
+            return without_prefix(role, typed(options, given)[0])
 
         tiers = [roles for tier, (_compute, roles) in TIERS.items() if name in self.site.tier(tier)]
         for role in dict.fromkeys([*chain(*tiers), *inputs.get("validated_roles", [])]):

@@ -25,6 +25,7 @@ APPLICATIONS = [
     {"name": "gone", "state": "absent"},
     {"name": "admin", "exposed": False},
 ]
+PUBLIC = {"name": "public", "socket": True}
 FACTS = {
     "distribution": "Debian",
     "distribution_release": "trixie",
@@ -180,7 +181,7 @@ class TestDatabase:
             ({"web2py_frontend": "apache_wsgi", "apache_wsgi_processes": 4, "apache_wsgi_threads": "20"}, 1, 83),
             ({"web2py_frontend": "lighttpd_fcgi"}, 2, 1 + 2 * (2 + 16)),
             ({"web2py_frontend": "apache_proxy"}, 2, 1 + 2 * (2 + 2 * 16)),
-            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 38}]}, 1, 79),
+            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{**PUBLIC, "threads": 38}]}, 1, 79),
             ({"web2py_daemon_instances": [{"name": "local", "processes": 1, "state": "absent"}]}, 1, 19),
             ({"web2py_daemon_instances": [{"name": "local", "processes": "1"}]}, 1, 35),
             ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 30}]}, 1, 79),
@@ -214,7 +215,11 @@ class TestWebHosts:
             {"web2py_applications": [{"name": "shop"}]},
             a={"web2py_redirect_to_https": "true"},
             b={"web2py_frontend": "lighttpd_fcgi", "web2py_server_names": ["2001:db8::1"]},
-            c={"web2py_frontend": "apache_proxy", "apache_proxy_instance": "shop"},
+            c={
+                "web2py_frontend": "apache_proxy",
+                "apache_proxy_instance": "shop",
+                "web2py_daemon_instances": [{**PUBLIC, "name": "shop"}],
+            },
         )
         checks = [found[name]["check"] for name in "abc"]
         assert [check["units"] for check in checks] == [
@@ -313,3 +318,17 @@ def test_a_host_without_an_address_is_named_once(problems, facts, words):
 )
 def test_a_value_that_means_nothing_is_named(problems, variables, problem):
     assert any(problem in found for found in problems(None, variables)), problems(None, variables)
+
+
+def test_a_mistake_in_any_tier_is_found_with_those_of_the_others(problems):
+    found = problems(
+        www1={"apache_wsgi_tasks_max": 1},
+        db={"postgresql_port": 0},
+        nas={"nfs_shared_threads": "0"},
+        lb={"haproxy_retries": 11, "haproxy_servrs": []},
+        mem={"memcached_port": 70000},
+    )
+    wanted = ["db: postgresql_port is 0", "mem: memcached_port is 70000", "nas: nfs_shared_threads is 0"]
+    wanted += ["www1: apache_wsgi_tasks_max is 1", "lb: haproxy_retries is 11", "lb: haproxy_servrs: role"]
+    assert [text for text in wanted if not any(problem.startswith(text) for problem in found)] == [], found
+    assert len(found) == len(wanted)
