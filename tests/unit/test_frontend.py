@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path, PurePosixPath
 
 import pytest
 from ansible_collections.web2py.deployment.plugins.module_utils.frontend import frontend_site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.frontends import FRONT_ENDS
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 DECLARATION = {
     "server_names": ["www.example.org", "2001:db8::1"],
@@ -92,3 +96,13 @@ def test_trusted_proxies_are_handed_on() -> None:
 
 def test_names_are_as_in_a_host_header() -> None:
     assert site()["names"] == ["www.example.org", "[2001:db8::1]"]
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS)
+def test_an_entry_has_its_role_and_its_marker_is_looked_for(name: str) -> None:
+    entry_points = {path.stem for path in (ROLES / name / "tasks").glob("*.yml")}
+    assert {"install", "validate", "deploy", "remove", *(["reload"] if FRONT_ENDS[name].reload else [])} <= entry_points
+    for tasks in ("validate.yml", "retire.yml"):
+        text = (ROLES / "web2py" / "tasks" / tasks).read_text(encoding="utf-8")
+        marker = PurePosixPath(FRONT_ENDS[name].marker)
+        assert f"- {marker.parent}\n" in text and f"- {marker.name}\n" in text
