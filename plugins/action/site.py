@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -72,13 +72,14 @@ class Reader:
             self._defaults |= loader.load_from_file(str(path), trusted_as_template=True)
         self.site = Site(groups, {name: self._host(name, {}) for name in groups["all"]})
 
-    def inputs(self, names: list[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    def inputs(self, names: list[str], tiers: Iterable[str] = TIERS) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """Return by host the variables of its tiers' roles, and everything that is wrong."""
         site = self.site
         found: dict[str, dict[str, Any]] = {name: {} for name in names}
         # By problem the hosts that have it.
         problems: dict[str, dict[str, None]] = defaultdict(dict)
-        for tier, (compute, _roles) in TIERS.items():
+        for tier in tiers:
+            compute, _roles = TIERS[tier]
             for name in filter(found.__contains__, site.tier(tier)):
                 try:
                     found[name] |= compute(site, site.hosts[name])
@@ -88,7 +89,7 @@ class Reader:
         if not problems:
             problems |= {problem: {} for problem in storage.problems(site)}
             for name in names:
-                for problem in self._problems(name, found[name]):
+                for problem in self._problems(name, tiers, found[name]):
                     problems[problem][name] = None
         public = {
             name: {variable: value for variable, value in values.items() if not is_secret(option(variable))}
@@ -96,7 +97,7 @@ class Reader:
         }
         return public, [": ".join(filter(None, [", ".join(hosts), text])) for text, hosts in problems.items()]
 
-    def _problems(self, name: str, inputs: dict[str, Any]) -> Iterator[str]:
+    def _problems(self, name: str, tiers: Iterable[str], inputs: dict[str, Any]) -> Iterator[str]:
         """What is wrong in the variables of a host's roles."""
         host = self._host(name, inputs)
 
@@ -105,8 +106,8 @@ class Reader:
             options = {name: option for name, option in documented_options(role).items() if name in given}
             return without_prefix(role, typed(options, given)[0])
 
-        tiers = [roles for tier, (_compute, roles) in TIERS.items() if name in self.site.tier(tier)]
-        for role in dict.fromkeys([*chain(*tiers), *inputs.get("validated_roles", [])]):
+        roles = [TIERS[tier][1] for tier in tiers if name in self.site.tier(tier)]
+        for role in dict.fromkeys([*chain(*roles), *inputs.get("validated_roles", [])]):
             if role not in PLANS:
                 continue
             variables, unreadable = self._given(host, role)
@@ -152,8 +153,10 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        self.validate_argument_spec(argument_spec={})
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={"tiers": {"type": "list", "elements": "str", "choices": [*TIERS], "default": [*TIERS]}}
+        )
         task_vars = task_vars or {}
         reader = Reader(task_vars["groups"], task_vars["hostvars"], self._templar, self._loader)
-        hosts, problems = reader.inputs(task_vars["ansible_play_hosts"])
+        hosts, problems = reader.inputs(task_vars["ansible_play_hosts"], arguments["tiers"])
         return {**result, **({"failed": True, "msg": "\n".join(problems)} if problems else {"hosts": hosts})}

@@ -19,6 +19,13 @@ description:
   - Fails when the inventory contradicts itself, or when something is unknown that a tier needs, such as the address of
     a web host. All problems are reported in one message. Facts of all hosts must have been gathered.
   - Its result counts for all hosts of the play, so run it once. Nothing that it returns is secret.
+options:
+  tiers:
+    description: The tiers that are to be deployed. What others need that is not known is no error.
+    type: list
+    elements: str
+    choices: [database, cache, storage, web, balancer]
+    default: [database, cache, storage, web, balancer]
 attributes:
   action:
     description: Runs on the controller and needs no connection to the hosts.

@@ -38,10 +38,10 @@ TIERS = {"web": ["www1", "www2"], "database": ["db"], "storage": ["nas"], "balan
 
 
 @pytest.fixture
-def read(tmp_path):
-    """Compute the site of an inventory: hosts by tier, variables of all hosts, and those of single ones."""
+def reader(tmp_path):
+    """Read an inventory: hosts by tier, variables of all hosts, and those of single ones."""
 
-    def read_(tiers: dict[str, list[str]] | None = None, common=None, **own) -> tuple[dict[str, Any], list[str]]:
+    def reader_(tiers: dict[str, list[str]] | None = None, common=None, **own) -> action.Reader:
         tiers = TIERS if tiers is None else tiers
         names = dict.fromkeys(name for hosts in tiers.values() for name in hosts)
         facts = {
@@ -60,7 +60,16 @@ def read(tmp_path):
         for name in names:
             variables.set_host_facts(name, facts[name])
         hostvars = HostVars(inventory, variables, loader)
-        return action.Reader(inventory.get_groups_dict(), hostvars, Templar(loader), loader).inputs(list(names))
+        return action.Reader(inventory.get_groups_dict(), hostvars, Templar(loader), loader)
+
+    return reader_
+
+
+@pytest.fixture
+def read(reader):
+    def read_(*arguments, **own) -> tuple[dict[str, Any], list[str]]:
+        found = reader(*arguments, **own)
+        return found.inputs(list(found.site.hosts))
 
     return read_
 
@@ -332,3 +341,10 @@ def test_a_mistake_in_any_tier_is_found_with_those_of_the_others(problems):
     wanted += ["www1: apache_wsgi_tasks_max is 1", "lb: haproxy_retries is 11", "lb: haproxy_servrs: role"]
     assert [text for text in wanted if not any(problem.startswith(text) for problem in found)] == [], found
     assert len(found) == len(wanted)
+
+
+def test_a_tier_alone_needs_nothing_that_only_others_need(reader):
+    """As with --limit: one web host and the balancer, of which the web tier has to know the address."""
+    found = reader(www2={"ansible_facts": {}})
+    assert found.inputs(["www1", "lb"], ["web"])[1] == []
+    assert "'www2'" in found.inputs(["www1", "lb"])[1][0]
