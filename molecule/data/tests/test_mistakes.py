@@ -11,12 +11,13 @@ from browser import machines, play
 
 # Files with their times, packages and units; without what changes by itself while a site runs.
 STATE = r"""
-find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
-  -o -path /root/.ansible -o -path /var/lib/systemd -o -path /var/lib/postgresql -o -path /var/lib/web2py/data \) -prune \
-  -o -printf '%p %y %m %u %g %T@ %C@\n' | grep -v '^/ ' | sort
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp \
+  -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/postgresql -o -path /var/lib/web2py/data \
+  -o -path /root/.ansible \) -prune -o -printf '%p %y %m %u %g %T@ %C@\n' | grep -v '^/ ' | sort
 dpkg-query --show
 systemctl list-unit-files --no-legend
-systemctl show --property=Id,ActiveState,ActiveEnterTimestamp '*.socket' apache2.service memcached.service 'postgresql@*'
+systemctl show --property=Id,ActiveState,ActiveEnterTimestamp \
+  '*.socket' apache2.service memcached.service 'postgresql@*'
 """
 
 
