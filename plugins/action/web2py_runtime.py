@@ -12,7 +12,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action i
 # One copy of this code serves the modules and the web hosts.
 MODULE_UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 # What the modules of the collection need as well.
-SHARED = ("pickles.py", "tickets.py")
+SHARED = ("pickles.py", "tickets/*.py")
 
 
 class ActionModule(ReleaseAction):
@@ -22,6 +22,7 @@ class ActionModule(ReleaseAction):
         tree = source.read_directory(str(arguments.get("path")))
         if not tree.has("wsgi.py"):
             raise source.SourceError(f"path: {arguments.get('path')} has no wsgi.py")
-        for name in SHARED:
-            tree.entries[f"web2py_runtime/{name}"] = source.Entry.of((MODULE_UTILS / name).read_bytes())
+        for path in (path for pattern in SHARED for path in MODULE_UTILS.glob(pattern)):
+            name = path.relative_to(MODULE_UTILS).as_posix()
+            tree.entries[f"web2py_runtime/{name}"] = source.Entry.of(path.read_bytes())
         return tree.digest()[:12], tree

@@ -35,9 +35,9 @@ _value:
   type: dict
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import tickets
+from ansible_collections.web2py.deployment.plugins.plugin_utils import ticket_report
 
 
 class FilterModule:
     def filters(self):
-        return {"tickets_outcomes": tickets.outcomes}
+        return {"tickets_outcomes": ticket_report.outcomes}

@@ -13,6 +13,7 @@ library only.
 
 from __future__ import annotations
 
+import pickle
 import struct
 from typing import Any
 
@@ -21,7 +22,7 @@ MOST_OPERATIONS = 200_000
 MOST_CHOSEN = 200
 
 
-class Unreadable(Exception):
+class Unreadable(pickle.UnpicklingError):
     """This pickle is not read here. The text says why."""
 
 
@@ -290,3 +291,13 @@ def read(data: bytes, objects: Plain) -> Any:
         raise Unreadable("the file ends in the middle" if cut else "a pickle that takes more than it has") from None
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Unreadable(f"a damaged pickle ({type(error).__name__})") from None
+
+
+def marshalled_text(data: bytes) -> str:
+    """The text that `marshal.dumps` wrote as `data`, as web2py 3.3.3 does inside a pickle of an XML helper."""
+    kind = chr(data[0] & 0x7F) if data else ""
+    length_bytes = {"z": 1, "Z": 1, "a": 4, "A": 4, "u": 4, "t": 4}.get(kind, 0)
+    length, body = data[1 : 1 + length_bytes], data[1 + length_bytes :]
+    if not length or len(length) < length_bytes or len(body) != int.from_bytes(length, "little"):
+        raise Unreadable("an XML helper that holds something else than text")
+    return body.decode("utf-8", "surrogatepass")

@@ -91,7 +91,9 @@ report:
 import datetime
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import beneath, tickets
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import report as reports
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import storage
 
 
 def main():
@@ -99,8 +101,8 @@ def main():
         argument_spec={
             "applications": {"type": "list", "elements": "str", "default": []},
             "since": {"type": "str"},
-            "settings": {"type": "path", "default": tickets.SETTINGS},
-            "data": {"type": "path", "default": tickets.DATA},
+            "settings": {"type": "path", "default": storage.SETTINGS},
+            "data": {"type": "path", "default": storage.DATA},
             "user": {"type": "str", "default": "web2py"},
         },
         supports_check_mode=True,
@@ -111,7 +113,7 @@ def main():
             since = datetime.datetime.fromisoformat(module.params["since"]).astimezone(datetime.timezone.utc)
         except ValueError:
             module.fail_json(msg=f"since: found {module.params['since']!r}, allowed is a time such as 2026-11-24T08:00")
-    found = tickets.sites(module.params["settings"], module.params["data"])
+    found = storage.applications(module.params["settings"], module.params["data"])
     if not found:
         module.fail_json(
             msg=f"{module.params['settings']}: no application of this host has tickets in a database; "
@@ -119,8 +121,8 @@ def main():
         )
 
     def read():
-        with tickets.connect(found[0].database, reading=True) as database:
-            return tickets.report(database, module.params["applications"], since)
+        with storage.connect(found[0].database, reading=True) as database:
+            return reports.summary(database, module.params["applications"], since)
 
     try:
         report = beneath.as_user(*beneath.account(module.params["user"]), read)

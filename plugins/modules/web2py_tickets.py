@@ -71,37 +71,38 @@ errors:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import beneath, tickets
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import collect, storage
 
 
 def chosen(module, found):
-    """The sites that the playbook has named, or all."""
+    """The applications that the playbook names, or all."""
     names = module.params["applications"]
-    unknown = sorted(set(names).difference(site.application for site in found))
+    unknown = sorted(set(names).difference(one.application for one in found))
     if unknown:
-        known = ", ".join(site.application for site in found) or "none"
+        known = ", ".join(one.application for one in found) or "none"
         module.fail_json(
             msg=f"applications: found {', '.join(unknown)}, allowed are those with tickets in a database: {known}"
         )
-    return [site for site in found if not names or site.application in names]
+    return [one for one in found if not names or one.application in names]
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "applications": {"type": "list", "elements": "str", "default": []},
-            "settings": {"type": "path", "default": tickets.SETTINGS},
-            "data": {"type": "path", "default": tickets.DATA},
+            "settings": {"type": "path", "default": storage.SETTINGS},
+            "data": {"type": "path", "default": storage.DATA},
             "user": {"type": "str", "default": "web2py"},
         },
         supports_check_mode=True,
     )
-    found = chosen(module, tickets.sites(module.params["settings"], module.params["data"]))
+    found = chosen(module, storage.applications(module.params["settings"], module.params["data"]))
     done, errors = {}, {}
     if found:
         try:
             ids = beneath.account(module.params["user"])
-            done, errors = beneath.as_user(*ids, lambda: tickets.collect_all(found, check=module.check_mode))
+            done, errors = beneath.as_user(*ids, lambda: collect.collect_all(found, check=module.check_mode))
         except OSError as error:
             module.fail_json(msg=f"not collected: {error}", applications={}, errors={"": str(error)})
     changed = any(

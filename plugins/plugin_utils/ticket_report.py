@@ -6,8 +6,8 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,23 @@ def chart(timeline: list[Mapping[str, Any]], applications: Mapping[str, int]) ->
         "labels": labels,
         "colours": colours,
     }
+
+
+def outcomes(results: Mapping[str, Mapping[str, Any]], hosts: Iterable[str] = ()) -> dict[str, Any]:
+    """What web hosts have collected, for the report: the module's result of each, and the names of all."""
+    quarantined: Counter[str] = Counter()
+    failed: list[dict[str, str]] = []
+    for host in sorted({*results, *hosts}):
+        result = results.get(host, {})
+        for name, numbers in result.get("applications", {}).items():
+            quarantined[name] += numbers.get("quarantined", 0)
+        errors = result.get("errors")
+        if errors is None:
+            # Not reached, or the module did not get as far as that.
+            errors = {"": str(result.get("msg") or "the host was not reached")}
+        failed += [{"server": host, "application": name, "error": errors[name]} for name in sorted(errors)]
+    generated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {"generated": generated, "quarantined": dict(+quarantined), "failed": failed}
 
 
 def html(report: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ SAFE: dict[tuple[str, str], tuple[set[str], str]] = {
     ("modules/web2py_release.py", "record"): ({"shutil.rmtree"}, OPT),
 }
 # They run as the service user, or by descriptors; each says so at its head.
-WHOLE_FILES = {"module_utils/beneath.py", "module_utils/tickets.py"}
+WHOLE_FILES = {"module_utils/beneath.py", "module_utils/tickets/collect.py"}
 
 
 def written(call: ast.Call) -> str:
@@ -108,8 +108,8 @@ def found_in(text: str) -> dict[str, set[str]]:
 
 def host_files() -> Iterator[str]:
     for folder in ("modules", "module_utils"):
-        for path in sorted((REPOSITORY / "plugins" / folder).glob("*.py")):
-            yield f"{folder}/{path.name}"
+        for path in sorted((REPOSITORY / "plugins" / folder).rglob("*.py")):
+            yield path.relative_to(REPOSITORY / "plugins").as_posix()
 
 
 def test_python_on_hosts_changes_by_path_only_what_root_alone_writes():

@@ -16,7 +16,10 @@ import uuid
 from collections import Counter
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils import tickets
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import collect as collector
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import report as reports
+from ansible_collections.web2py.deployment.plugins.module_utils.tickets import storage, ticket
+from ansible_collections.web2py.deployment.plugins.plugin_utils import ticket_report
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,26 +43,26 @@ def test_a_pickle_of_plain_values_is_read_as_pickle_reads_it(value, protocol):
     if (protocol == 2 and b"\nbytes\n" in pickle.dumps(value, 2)) or b"_codecs" in pickle.dumps(value, 2):
         # Bytes, which this protocol makes of a text by a function.
         return
-    assert tickets.read_pickle(pickle.dumps(value, protocol)) == value
+    assert ticket.read_pickle(pickle.dumps(value, protocol)) == value
 
 
 @given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10))
 def test_also_of_the_oldest_protocol(value):
-    assert tickets.read_pickle(pickle.dumps(value, 0)) == value
+    assert ticket.read_pickle(pickle.dumps(value, 0)) == value
 
 
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_refused_or_plain_values(data):
-    with contextlib.suppress(tickets.NotATicket):
-        tickets.read_pickle(data)
+    with contextlib.suppress(ticket.NotATicket):
+        ticket.read_pickle(data)
 
 
 @given(VALUES, st.data())
 def test_a_cut_pickle_is_none(value, data):
     whole = pickle.dumps(value, 4)
     cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(tickets.NotATicket):
-        tickets.read_pickle(whole[:cut])
+    with pytest.raises(ticket.NotATicket):
+        ticket.read_pickle(whole[:cut])
 
 
 @pytest.mark.parametrize("text", ["", "text", "grün ☃", "x" * 70000])
@@ -68,8 +71,8 @@ def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
 
     for content in (text, marshal.dumps(text)):
         data = b"\x80\x04\x8c\x0agluon.html\x8c\x0cXML_unpickle\x93" + pickle.dumps(content, 4)[2:-1] + b"\x85R."
-        found = tickets.read_pickle(data)
-        assert (type(found), found) == (tickets.XML, text)
+        found = ticket.read_pickle(data)
+        assert (type(found), found) == (ticket.XML, text)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,8 @@ def test_an_xml_helper_is_its_text_in_the_form_of_every_release(text):
     ],
 )
 def test_what_is_refused_has_a_reason(data, said):
-    with pytest.raises(tickets.NotATicket, match=said):
-        tickets.read_pickle(data)
+    with pytest.raises(ticket.NotATicket, match=said):
+        ticket.read_pickle(data)
 
 
 ORDINARY = {"layer": "l", "code": "c", "output": "o", "traceback": "t"}
@@ -127,16 +130,16 @@ XML_CALL = b"cgluon.html\nXML_unpickle\n"
     ],
 )
 def test_a_ticket_that_is_one_but_for_its_snapshot_is_refused(snapshot, said):
-    assert tickets.parse(name(), ticket_with(b"}X\x01\0\0\0x" + XML_CALL + b"X\x01\0\0\0y\x85Rs"), "shop", "www1", 0)
-    with pytest.raises(tickets.NotATicket, match=said):
-        tickets.parse(name(), ticket_with(snapshot), "shop", "www1", 0)
+    assert ticket.parse(name(), ticket_with(b"}X\x01\0\0\0x" + XML_CALL + b"X\x01\0\0\0y\x85Rs"), "shop", "www1", 0)
+    with pytest.raises(ticket.NotATicket, match=said):
+        ticket.parse(name(), ticket_with(snapshot), "shop", "www1", 0)
 
 
 def test_numbers_that_share_one_hash_take_no_time():
     keys = b"".join(b"\x8a\x0b" + (number * (2**61 - 1)).to_bytes(11, "little") + b"N" for number in range(1, 60_000))
     started = time.process_time()
-    with pytest.raises(tickets.NotATicket, match="other keys"):
-        tickets.parse(name(), ticket_with(b"}(" + keys + b"u"), "shop", "www1", 0)
+    with pytest.raises(ticket.NotATicket, match="other keys"):
+        ticket.parse(name(), ticket_with(b"}(" + keys + b"u"), "shop", "www1", 0)
     assert time.process_time() - started < 2
 
 
@@ -155,7 +158,7 @@ def test_the_ticket_of_an_endless_recursion_is_one():
     ]
     content = pickle.dumps({**report(), "snapshot": {"frames": frames}})
     assert len(content) > 600_000
-    assert tickets.parse(name(), content, "shop", "www1", 0).data.count("some_function") == 10_000
+    assert ticket.parse(name(), content, "shop", "www1", 0).data.count("some_function") == 10_000
 
 
 @pytest.mark.parametrize(
@@ -166,11 +169,11 @@ def test_the_largest_texts_take_little_memory(content, place):
     import tracemalloc
 
     data = pickle.dumps({**report(), place: content if place == "traceback" else {"x": content}})
-    assert len(data) <= tickets.LARGEST
+    assert len(data) <= ticket.LARGEST
     tracemalloc.start()
     try:
-        with contextlib.suppress(tickets.NotATicket):
-            tickets.parse(name(), data, "shop", "www1", 0)
+        with contextlib.suppress(ticket.NotATicket):
+            ticket.parse(name(), data, "shop", "www1", 0)
         assert tracemalloc.get_traced_memory()[1] < 45 << 20
     finally:
         tracemalloc.stop()
@@ -178,15 +181,15 @@ def test_the_largest_texts_take_little_memory(content, place):
 
 @pytest.mark.parametrize("written", [253402300800, 1e18, -1e18, float(2**62)])
 def test_a_time_that_no_calendar_has_is_none(written):
-    with pytest.raises(tickets.NotATicket, match="year"):
-        tickets.parse(name(), pickle.dumps(report()), "shop", "www1", written)
+    with pytest.raises(ticket.NotATicket, match="year"):
+        ticket.parse(name(), pickle.dumps(report()), "shop", "www1", written)
 
 
 def test_a_name_fits_into_its_column():
     longest = "x" * 43 + name()[len("2001_db8__1") :]
-    assert len(longest) == 100 and tickets.NAME.fullmatch(longest)
-    assert not tickets.NAME.fullmatch("x" + longest)
-    assert not tickets.NAME.fullmatch("ä" + longest[1:])
+    assert len(longest) == 100 and ticket.NAME.fullmatch(longest)
+    assert not ticket.NAME.fullmatch("x" + longest)
+    assert not ticket.NAME.fullmatch("ä" + longest[1:])
 
 
 def test_one_value_in_many_places_is_not_written_out():
@@ -195,8 +198,8 @@ def test_one_value_in_many_places_is_not_written_out():
         value = [value] * 10
     data = pickle.dumps({**report(), "snapshot": {"x": value}})
     started = time.monotonic()
-    with pytest.raises(tickets.NotATicket, match="100000 values"):
-        tickets.parse(name(), data, "shop", "www1", 0)
+    with pytest.raises(ticket.NotATicket, match="100000 values"):
+        ticket.parse(name(), data, "shop", "www1", 0)
     assert time.monotonic() - started < 5
 
 
@@ -211,7 +214,7 @@ def test_what_is_written_is_read_by_admin(text, key):
 
     import io
 
-    found = tickets.write_pickle({**report(), "snapshot": {key: tickets.XML(text), "bytes": b"\xff\0", "text": text}})
+    found = ticket.write_pickle({**report(), "snapshot": {key: ticket.XML(text), "bytes": b"\xff\0", "text": text}})
     assert "\0" not in found
     found.encode()
     read = Admins(io.BytesIO(found.encode("latin-1"))).load()
@@ -236,7 +239,7 @@ SAME = traceback(frame("/opt/web2py/a/gluon/restricted.py", 3), frame(HERE, 7, c
 
 
 def print_of(text: str, layer: str = "controllers/default.py") -> str:
-    return tickets.fingerprint(tickets.exception_of(text)[0], text, layer, "shop")
+    return ticket.fingerprint(ticket.exception_of(text)[0], text, layer, "shop")
 
 
 @pytest.mark.parametrize(
@@ -282,12 +285,12 @@ def test_another_error_is_another(other):
     ],
 )
 def test_type_and_message_of_the_last_exception(text, found):
-    assert tickets.exception_of(text) == found
+    assert ticket.exception_of(text) == found
 
 
 @given(st.text())
 def test_any_text_has_a_fingerprint(text):
-    tickets.exception_of(text)
+    ticket.exception_of(text)
     assert len(print_of(text)) == 16
 
 
@@ -311,7 +314,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def database(tmp_path):
-    with tickets.connect({"sqlite": str(tmp_path / "tickets.sqlite")}) as found:
+    with storage.connect({"sqlite": str(tmp_path / "tickets.sqlite")}) as found:
         yield found
 
 
@@ -334,7 +337,7 @@ def put_aside(folder, content: bytes):
 
 
 def collect(folder, database, **options) -> Counter:
-    return tickets.collect(str(folder), "shop", database, server="www1", **options)
+    return collector.collect(str(folder), "shop", database, server="www1", **options)
 
 
 def test_tickets_are_rows_of_both_tables_and_their_files_are_gone(folder, database):
@@ -456,14 +459,14 @@ def test_what_is_in_the_way_in_quarantine_stops_nobody(folder, database, monkeyp
     blocked, piped, full = (put_aside(folder, b"N.") for _ in range(3))
     (aside / f"{blocked.name}.quarantined").mkdir()
     os.mkfifo(aside / f"{piped.name}.reason")
-    write_reason = tickets.write_reason
+    write_reason = collector.write_reason
 
     def on_a_full_disk(quarantine, called, error):
         if called == full.name:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write_reason(quarantine, called, error)
 
-    monkeypatch.setattr(tickets, "write_reason", on_a_full_disk)
+    monkeypatch.setattr(collector, "write_reason", on_a_full_disk)
     put(folder)
     assert collect(folder, database) == {"collected": 1, "left": 2, "quarantined": 1}
     assert sorted(file.name for file in aside.iterdir()) == sorted(
@@ -476,8 +479,8 @@ def test_a_reason_is_a_new_file(folder):
     os.symlink("/dev/full", folder / "full.reason")
     try:
         with pytest.raises(FileExistsError):
-            tickets.write_reason(quarantine, "full", ValueError("x"))
-        assert tickets.write_reason(quarantine, "other", ValueError("x\ud800")) == "other.reason"
+            collector.write_reason(quarantine, "full", ValueError("x"))
+        assert collector.write_reason(quarantine, "other", ValueError("x\ud800")) == "other.reason"
     finally:
         os.close(quarantine)
     assert (folder / "other.reason").read_text() == "ValueError: x\\ud800\n"
@@ -496,7 +499,7 @@ def test_trouble_of_the_host_sets_no_ticket_aside(folder, database, monkeypatch,
     monkeypatch.setattr(os, "open", open_)
     assert collect(folder, database) == {"left": 1}
     monkeypatch.undo()
-    monkeypatch.setattr(tickets, "read_pickle", lambda _content: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(ticket, "read_pickle", lambda _content: (_ for _ in ()).throw(MemoryError))
     assert collect(folder, database) == {"left": 1}
     monkeypatch.undo()
     assert collect(folder, database) == {"collected": 1}
@@ -522,36 +525,36 @@ def test_a_file_of_the_far_future_does_not_stay_for_ever(folder, database):
     assert collect(folder, database) == {"quarantined": 1}
 
 
-def site_with(database: dict, folder) -> tickets.Site:
-    return tickets.Site("shop", str(folder), database, False)
+def application_with(database: dict, folder) -> storage.Application:
+    return storage.Application("shop", str(folder), database, False)
 
 
 @pytest.mark.parametrize("there", [{"sqlite": "new.sqlite"}, {"host": "no.such.host.invalid"}])
 def test_check_mode_asks_no_database(folder, tmp_path, monkeypatch, there):
     monkeypatch.chdir(tmp_path)
     put(folder)
-    assert tickets.collect_all([site_with(there, folder)], check=True) == ({"shop": {"collected": 1}}, {})
+    assert collector.collect_all([application_with(there, folder)], check=True) == ({"shop": {"collected": 1}}, {})
     assert not (tmp_path / "new.sqlite").exists()
 
 
 def test_who_reads_makes_neither_a_file_nor_a_table(tmp_path, folder):
     path = tmp_path / "tickets.sqlite"
-    with tickets.connect({"sqlite": str(path)}, reading=True) as database:
-        assert tickets.report(database)["total"] == 0
+    with storage.connect({"sqlite": str(path)}, reading=True) as database:
+        assert reports.summary(database)["total"] == 0
     assert not path.exists()
-    with tickets.connect({"sqlite": str(path)}) as database:
-        assert tickets.report(database)["problems"] == []
+    with storage.connect({"sqlite": str(path)}) as database:
+        assert reports.summary(database)["problems"] == []
         assert rows(database, "SELECT name FROM sqlite_master") == []
         put(folder)
         collect(folder, database)
-    with tickets.connect({"sqlite": str(path)}, reading=True) as database:
-        assert tickets.report(database)["total"] == 1
+    with storage.connect({"sqlite": str(path)}, reading=True) as database:
+        assert reports.summary(database)["total"] == 1
 
 
 def test_what_comes_while_a_report_is_read_is_not_in_it(folder, tmp_path, monkeypatch):
     path = str(tmp_path / "tickets.sqlite")
     put(folder)
-    with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
+    with storage.connect({"sqlite": path}) as database, storage.connect({"sqlite": path}) as other:
         collect(folder, database)
         columns = database.columns
 
@@ -562,24 +565,24 @@ def test_what_comes_while_a_report_is_read_is_not_in_it(folder, tmp_path, monkey
             return found
 
         monkeypatch.setattr(database, "columns", and_meanwhile)
-        found = tickets.report(database)
+        found = reports.summary(database)
         monkeypatch.undo()
         assert (found["total"], len(found["problems"]), len(found["timeline"])) == (1, 1, 1)
-        assert tickets.report(database)["total"] == 2
+        assert reports.summary(database)["total"] == 2
 
 
 def test_nobody_waits_for_tables_that_are_there(folder, tmp_path):
     path = str(tmp_path / "tickets.sqlite")
-    with tickets.connect({"sqlite": path}) as database, tickets.connect({"sqlite": path}) as other:
+    with storage.connect({"sqlite": path}) as database, storage.connect({"sqlite": path}) as other:
         database.prepare("shop")
         other.connection.execute("PRAGMA busy_timeout = 0")
         with database.transaction("tickets of shop"):
             other.prepare("shop")
-            assert tickets.report(other)["total"] == 0
+            assert reports.summary(other)["total"] == 0
 
 
 def test_failures_have_the_name_of_their_host():
-    found = tickets.outcomes(
+    found = ticket_report.outcomes(
         {
             "www1": {"applications": {"shop": {"quarantined": 2}}, "errors": {"wiki": "away"}},
             "www2": {"applications": {"shop": {"quarantined": 1}}, "errors": {"wiki": "full"}},
@@ -602,8 +605,8 @@ def test_the_report_counts_what_is_there(folder, database):
         put(folder)
     collect(folder, database)
     put(folder, SAME.replace("ValueError: no", "KeyError: '<b>'"))
-    tickets.collect(str(folder), "shop", database, server="www2")
-    found = tickets.report(database)
+    collector.collect(str(folder), "shop", database, server="www2")
+    found = reports.summary(database)
     assert (found["total"], found["applications"], found["servers"]) == (4, {"shop": 4}, {"www1": 3, "www2": 1})
     assert sorted((problem["error_type"], problem["count"]) for problem in found["problems"]) == [
         ("KeyError", 1),
@@ -612,8 +615,8 @@ def test_the_report_counts_what_is_there(folder, database):
     assert sum(bucket["count"] for bucket in found["timeline"]) == 4
     assert {bucket["time"][13:] for bucket in found["timeline"]} == {":00:00+00:00"}
     tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
-    assert tickets.report(database, since=tomorrow)["total"] == 0
-    assert tickets.report(database, ["intranet"])["problems"] == []
+    assert reports.summary(database, since=tomorrow)["total"] == 0
+    assert reports.summary(database, ["intranet"])["problems"] == []
 
 
 @pytest.mark.parametrize("wrong", ["a; DROP TABLE ticket", 'a"b', "", "ä"])
@@ -627,7 +630,7 @@ def test_a_name_that_no_application_has_makes_no_table(database, wrong):
 
 ROW = dict(
     zip(
-        tickets.COLUMNS,
+        storage.COLUMNS,
         ("evil", "1", "www9", "c", "2026-11-24 08:00:00+00:00", "l", "E", "m", "t", "c", "f"),
         strict=True,
     )
@@ -660,7 +663,7 @@ def test_a_row_that_no_collector_has_written_is_left_out_and_named(folder, datab
     put(folder)
     collect(folder, database)
     insert(database, **HOSTILE[name])
-    found = tickets.report(database)
+    found = reports.summary(database)
     assert (found["total"], found["applications"], len(found["timeline"])) == (1, {"shop": 1}, 1)
     (left_out,) = found["left_out"]
     assert left_out["tickets"] == 1 and "no ticket has" in left_out["reason"] and len(str(left_out)) < 200
@@ -668,8 +671,6 @@ def test_a_row_that_no_collector_has_written_is_left_out_and_named(folder, datab
 
 
 def ticket_report_of(found) -> str:
-    from ansible_collections.web2py.deployment.plugins.plugin_utils import ticket_report
-
     page = ticket_report.html(json.loads(json.dumps({**found, "generated": found["since"] or ""})))
     assert ("left out" in page) is bool(found["left_out"])
     return page
@@ -681,7 +682,7 @@ def test_texts_that_are_no_utf8_and_have_nul_are_shown(folder, database):
     database.connection.execute(
         "UPDATE ticket SET message = CAST(X'61FF62' AS text), traceback = CAST(X'610062' AS text)"
     )
-    found = tickets.report(database)
+    found = reports.summary(database)
     assert found["total"] == 1 and found["problems"][0]["message"] == "a\ufffdb"
     assert ticket_report_of(found)
 
@@ -700,7 +701,7 @@ def test_another_table_is_read_row_by_row_as_far_as_it_goes(folder, database, ch
     collect(folder, database)
     for statement in change:
         database.connection.execute(statement)
-    found = tickets.report(database)
+    found = reports.summary(database)
     assert found["total"] == total
     assert "not as the collector made it" in found["left_out"][0]["reason"] + found["left_out"][-1]["reason"]
     assert ticket_report_of(found)
@@ -709,23 +710,23 @@ def test_another_table_is_read_row_by_row_as_far_as_it_goes(folder, database, ch
 def test_a_view_without_end_is_ended(folder, database, tmp_path, monkeypatch):
     database.prepare("shop")
     database.connection.execute("DROP TABLE ticket")
-    columns = ", ".join(f"'x' AS {column}" for column in tickets.COLUMNS)
+    columns = ", ".join(f"'x' AS {column}" for column in storage.COLUMNS)
     database.connection.execute(
         f"CREATE VIEW ticket AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
         f"SELECT {columns} FROM n WHERE x < 0"
     )
-    monkeypatch.setattr(tickets, "LONGEST_QUERY", 0.5)
+    monkeypatch.setattr(storage, "LONGEST_QUERY", 0.5)
     path = str(tmp_path / "tickets.sqlite")
-    with tickets.connect({"sqlite": path}, reading=True) as reading, pytest.raises(Exception, match="interrupted"):
-        tickets.report(reading)
+    with storage.connect({"sqlite": path}, reading=True) as reading, pytest.raises(Exception, match="interrupted"):
+        reports.summary(reading)
 
 
 def test_a_report_has_an_end(folder, database, monkeypatch):
-    monkeypatch.setattr(tickets, "MOST_PROBLEMS", 5)
+    monkeypatch.setattr(reports, "MOST_PROBLEMS", 5)
     database.prepare("shop")
     for number in range(20):
         insert(database, ticket_id=str(number), fingerprint=f"f{number}", created=f"2026-11-24 08:00:{number:02}+00:00")
-    found = tickets.report(database)
+    found = reports.summary(database)
     assert found["total"] == 5 and {one["fingerprint"] for one in found["problems"]} == {f"f{n}" for n in range(15, 20)}
     assert found["left_out"] == [{"application": "evil", "tickets": 15, "reason": "a report has at most 5 problems"}]
 
@@ -734,7 +735,7 @@ def test_a_report_has_an_end(folder, database, monkeypatch):
 @pytest.mark.parametrize("reading", [True, False])
 def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path, kind, reading):
     path, other = tmp_path / "tickets.sqlite", tmp_path / "other.sqlite"
-    with tickets.connect({"sqlite": str(other)}) as database:
+    with storage.connect({"sqlite": str(other)}) as database:
         database.prepare("shop")
     if kind == "fifo":
         os.mkfifo(path)
@@ -750,22 +751,22 @@ def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path, kind, reading)
         path.write_bytes(b"no database " * 1000 if kind == "corrupt" else b"")
     before = time.monotonic()
     if kind == "empty":
-        with tickets.connect({"sqlite": str(path)}, reading) as database:
-            assert tickets.report(database)["total"] == 0
+        with storage.connect({"sqlite": str(path)}, reading) as database:
+            assert reports.summary(database)["total"] == 0
     else:
         reason = r"regular file|unable to open|not a database"
-        with pytest.raises(Exception, match=reason), tickets.connect({"sqlite": str(path)}, reading) as database:
-            tickets.report(database)
+        with pytest.raises(Exception, match=reason), storage.connect({"sqlite": str(path)}, reading) as database:
+            reports.summary(database)
     assert time.monotonic() - before < 5
 
 
 def test_a_database_that_somebody_has_locked_is_an_error_after_seconds(tmp_path, monkeypatch):
     path = str(tmp_path / "tickets.sqlite")
-    with tickets.connect({"sqlite": path}) as database:
+    with storage.connect({"sqlite": path}) as database:
         database.prepare("shop")
         database.connection.execute("PRAGMA journal_mode = DELETE")
         database.connection.execute("BEGIN EXCLUSIVE")
         before = time.monotonic()
-        with pytest.raises(Exception, match="locked"), tickets.connect({"sqlite": path}, reading=True) as reading:
-            tickets.report(reading)
+        with pytest.raises(Exception, match="locked"), storage.connect({"sqlite": path}, reading=True) as reading:
+            reports.summary(reading)
         assert time.monotonic() - before < 15

@@ -23,7 +23,7 @@ from browser import PROJECT, play, site_of, wait_for
 
 # As the web hosts import it, too: out of a package of its own.
 sys.path.append(str(PROJECT / "plugins"))
-tickets = importlib.import_module("module_utils.tickets")
+ticket = importlib.import_module("module_utils.tickets.ticket")
 WEB12, WEB13, DATABASE = (testinfra.get_host(f"docker://tickets-{name}") for name in ("web12", "web13", "database"))
 WEBS = (WEB12, WEB13)
 ERRORS = "/var/lib/web2py/data/faulty/errors"
@@ -50,7 +50,7 @@ def python(host, program: str, *arguments: object) -> str:
 
 def measured(host, *command: str) -> tuple[float, float]:
     """Seconds and MiB that it took."""
-    seconds, memory = python(host, "measured.py", *command).split()[-2:]
+    seconds, memory = python(host, "measure.py", *command).split()[-2:]
     return float(seconds), float(memory)
 
 
@@ -118,7 +118,7 @@ def test_admin_shows_each_ticket_from_the_database(empty, sites):
         for path, error, layer in FAULTS.values():
             name = provoke(site, path)
             content = site.host.file(f"{ERRORS}/{name}").content
-            issued[name] = (tickets.read_pickle(content)["traceback"], error, layer)
+            issued[name] = (ticket.read_pickle(content)["traceback"], error, layer)
     for site in sites:
         collect(site.host)
         assert site.run(f"find {ERRORS} -type f") == ""
@@ -137,7 +137,7 @@ def test_admin_shows_each_ticket_from_the_database(empty, sites):
             text = shown(page.body)
             assert error in text
             for line in traceback.splitlines():
-                assert tickets.storable(line).strip() in text or "\\x00" in tickets.storable(line), (name, line)
+                assert ticket.storable(line).strip() in text or "\\x00" in ticket.storable(line), (name, line)
             row = json.loads(sql(f"SELECT row_to_json(ticket) FROM ticket WHERE ticket_id = '{name}'"))
             assert (row["error_type"], row["layer"], row["application"]) == (error, layer, "faulty")
             assert row["client"] == own_address(sites[0])
@@ -181,8 +181,8 @@ def test_a_ticket_that_the_database_refuses_keeps_no_other_out(empty, site):
     site.run(
         f"cd {ERRORS} && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/web2py/runtime python3 -c "
         + shlex.quote(
-            "import pickle; from web2py_runtime import tickets; "
-            f"report = tickets.read_pickle(open('{name}', 'rb').read()); report['snapshot'] = {{'x': 'y' * 300000}}; "
+            "import pickle; from web2py_runtime.tickets import ticket; "
+            f"report = ticket.read_pickle(open('{name}', 'rb').read()); report['snapshot'] = {{'x': 'y' * 300000}}; "
             f"open('{other}', 'wb').write(pickle.dumps(report))"
         )
         + f" && chown web2py: {other} && touch -d '-2 min' {other}"
@@ -412,10 +412,10 @@ def test_a_second_run_changes_nothing():
 def test_nothing_hostile_runs_or_stops_the_others(empty, site, capsys):
     names = {provoke(site, path) for path, _, _ in FAULTS.values()}
     touched = f"{ERRORS}/a-pickle-has-run"
-    hostile = int(python(site.host, "hostile.py", ERRORS, touched)) - len(names)
+    hostile = int(python(site.host, "hostile_files.py", ERRORS, touched)) - len(names)
     assert hostile >= 30
     seconds, memory = map(
-        float, python(site.host, "measured.py", "python3", "-m", "web2py_runtime.collect_tickets").split()[-2:]
+        float, python(site.host, "measure.py", "python3", "-m", "web2py_runtime.collect_tickets").split()[-2:]
     )
     left = site.run(f"find {ERRORS} -mindepth 1 -maxdepth 1 -not -name quarantine -printf '%y\n'").split()
     aside = site.run(f"find {ERRORS}/quarantine -mindepth 1 -not -name '*.reason' | wc -l")
@@ -458,7 +458,7 @@ def test_kills_lose_and_double_no_ticket(empty, host, collectors, restarting, ca
     thread = threading.Thread(target=restart)
     thread.start()
     try:
-        found = json.loads(python(host, "killed.py", ERRORS, KILLS, 5000, collectors))
+        found = json.loads(python(host, "kill_collectors.py", ERRORS, KILLS, 5000, collectors))
     finally:
         over.set()
         thread.join()
@@ -504,7 +504,7 @@ def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, sites, tmp_pa
     theirs_seconds, theirs_memory = {}, {}
     try:
         for number in (0, 2000):
-            python(site.host, "many.py", "/opt/tests/a-ticket", f"{welcome}/errors", number)
+            python(site.host, "multiply_ticket.py", "/opt/tests/a-ticket", f"{welcome}/errors", number)
             theirs_seconds[number], theirs_memory[number] = measured(
                 site.host,
                 "env",
@@ -519,7 +519,7 @@ def test_its_rate_and_memory_beside_those_of_web2pys_script(empty, sites, tmp_pa
         site.run(f"rm -rf {welcome}/databases/*")
     ours = {}
     for number in (1000, MANY):
-        python(site.host, "many.py", "/opt/tests/a-ticket", ERRORS, number)
+        python(site.host, "multiply_ticket.py", "/opt/tests/a-ticket", ERRORS, number)
         ours[number] = measured(site.host, "python3", "-m", "web2py_runtime.collect_tickets")
     assert sql("SELECT count(*) FROM ticket") == sql("SELECT count(*) FROM web2py_ticket_faulty") == str(1000 + MANY)
     seconds, memory = ours[MANY]

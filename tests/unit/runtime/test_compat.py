@@ -10,25 +10,25 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web2py_runtime import compat
+from web2py_runtime import compat, pickles
 
 
 @given(st.text(st.characters()) | st.text("abc", min_size=250, max_size=260))
 def test_text_that_release_3_3_3_marshalled(text: str) -> None:
-    assert compat.marshalled_text(marshal.dumps(text)) == text
+    assert pickles.marshalled_text(marshal.dumps(text)) == text
 
 
 @given(st.none() | st.integers() | st.floats() | st.binary() | st.lists(st.text()) | st.tuples(st.text()))
 def test_nothing_but_text_is_read(value: object) -> None:
     with pytest.raises(pickle.UnpicklingError):
-        compat.marshalled_text(marshal.dumps(value))
+        pickles.marshalled_text(marshal.dumps(value))
 
 
 @given(st.text(min_size=1), st.data())
 def test_cut_text_is_refused(text: str, data: st.DataObject) -> None:
     written = marshal.dumps(text)
     with pytest.raises(pickle.UnpicklingError):
-        compat.marshalled_text(written[: data.draw(st.integers(0, len(written) - 1))])
+        pickles.marshalled_text(written[: data.draw(st.integers(0, len(written) - 1))])
 
 
 def test_a_fix_that_fits_no_more_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

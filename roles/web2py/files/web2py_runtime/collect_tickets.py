@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import sys
 
-from web2py_runtime import tickets
+from web2py_runtime.tickets.collect import collect_all
+from web2py_runtime.tickets.storage import DATA, SETTINGS, applications
 
 
 def main() -> int:
-    done, failed = tickets.collect_all(tickets.sites(tickets.SETTINGS, tickets.DATA))
+    done, failed = collect_all(applications(SETTINGS, DATA))
     for name, outcomes in done.items():
         if outcomes:
             print(f"{name}: " + ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items())))

@@ -20,7 +20,7 @@ from http.cookies import SimpleCookie
 from types import GeneratorType, ModuleType
 from typing import Any
 
-from web2py_runtime import ticket_view
+from web2py_runtime import pickles, ticket_view
 
 logger = logging.getLogger("web2py.runtime")
 
@@ -52,26 +52,13 @@ def xml_unpickle() -> bool:
             return False
 
     def XML_unpickle(data: str | bytes) -> Any:
-        return html.XML(data if isinstance(data, str) else marshalled_text(data))
+        return html.XML(data if isinstance(data, str) else pickles.marshalled_text(data))
 
     # Pickles refer to functions by module and name.
     XML_unpickle.__module__ = html.__name__
     XML_unpickle.__qualname__ = XML_unpickle.__name__
     html.XML_unpickle = XML_unpickle
     return True
-
-
-def marshalled_text(data: bytes) -> str:
-    """Return the text that `marshal.dumps` wrote as `data`; anything else is refused."""
-    kind = chr(data[0] & 0x7F) if data else ""
-    length_bytes = {"z": 1, "Z": 1, "a": 4, "A": 4, "u": 4, "t": 4}.get(kind)
-    if length_bytes is None:
-        raise pickle.UnpicklingError("an XML helper holds something else than text")
-    start = 1 + length_bytes
-    body = data[start:]
-    if len(data) < start or len(body) != int.from_bytes(data[1:start], "little"):
-        raise pickle.UnpicklingError("the text of an XML helper is cut")
-    return body.decode("utf-8", "surrogatepass")
 
 
 def ticket_loading() -> bool:

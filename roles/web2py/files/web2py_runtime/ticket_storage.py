@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from web2py_runtime import tickets
 from web2py_runtime.application import load_settings
+from web2py_runtime.tickets import storage as tickets
 
 MARK = "web2py.deployment:"
 
@@ -25,11 +25,8 @@ def storage_dal(dal: Callable[..., Any]) -> Callable[..., Any]:
         settings = load_settings(uri[len(MARK) :])
         storage = settings["tickets"]
         # Somebody may look before anything was collected.
-        database = tickets.connect(storage["database"])
-        try:
+        with tickets.connect(storage["database"]) as database:
             database.prepare(settings["application"])
-        finally:
-            database.connection.close()
         return dal(
             storage["uri"],
             folder=storage.get("folder"),

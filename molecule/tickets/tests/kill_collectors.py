@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Kill collectors at random moments while tickets arrive: killed.py <folder> <kills> <tickets> <collectors at once>
+"""Kill collectors at random moments while tickets arrive: kill_collectors.py <folder> <kills> <tickets> <collectors at once>
 
 Prints, as JSON, the names of all tickets that were written, how many collectors were killed while they ran, how many of
 these had removed files before, and how many files the others found to be in the database already.
@@ -17,7 +17,8 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 
-from web2py_runtime import tickets
+from web2py_runtime.tickets.collect import collect_all
+from web2py_runtime.tickets.storage import DATA, SETTINGS, applications
 
 folder, kills, number_of_tickets, at_once = sys.argv[1], *map(int, sys.argv[2:])
 written: list[str] = []
@@ -28,8 +29,8 @@ lock = threading.Lock()
 seen: Counter[str] = Counter()
 # Small batches, too: there is as much time between them as in them.
 COLLECTOR = (
-    "import sys; from web2py_runtime import collect_tickets, tickets; tickets.BATCH_TICKETS = int(sys.argv[1]); "
-    "sys.exit(collect_tickets.main())"
+    "import sys; from web2py_runtime import collect_tickets; from web2py_runtime.tickets import collect; "
+    "collect.BATCH_TICKETS = int(sys.argv[1]); sys.exit(collect_tickets.main())"
 )
 line = 'Traceback (most recent call last):\n  File "/x/applications/faulty/controllers/default.py", line 1, in f\n'
 
@@ -92,7 +93,7 @@ def is_killed() -> None:
 
 def collect() -> bool:
     """In this process, to the end; says whether the database was there."""
-    done, failed = tickets.collect_all(tickets.sites(tickets.SETTINGS, tickets.DATA))
+    done, failed = collect_all(applications(SETTINGS, DATA))
     with lock:
         for outcomes in done.values():
             seen.update(outcomes)

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run a program, and print how many seconds it took and how many MiB it had at most: measured.py <program> …"""
+"""Run a program, and print how many seconds it took and how many MiB it had at most: measure.py <program> …"""
 
 import os
 import subprocess

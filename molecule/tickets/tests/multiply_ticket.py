@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Multiply a ticket: many.py <file> <folder> <number>
+"""Multiply a ticket: multiply_ticket.py <file> <folder> <number>
 
 In each the text x0000000 is another one of that length.
 """
