@@ -30,9 +30,9 @@ _value:
   type: dictionary
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import deployments
+from ansible_collections.web2py.deployment.plugins.plugin_utils import rollback
 
 
 class FilterModule:
     def filters(self):
-        return {"rollback_target": deployments.rollback_target}
+        return {"rollback_target": rollback.rollback_target}

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.module_utils.release import (
@@ -229,9 +229,6 @@ def switch_all(home: str, root: str, snapshot: Snapshot, check: bool) -> list[st
     return changed
 
 
-# What follows compares hosts, on the controller.
-
-
 def describe(snapshot: Snapshot | None) -> str:
     if not snapshot:
         return "nothing"
@@ -239,40 +236,10 @@ def describe(snapshot: Snapshot | None) -> str:
     return ", ".join(names + [f"{name} {release}" for name, release in sorted(snapshot["applications"].items())])
 
 
-def rollback_target(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The one snapshot that all hosts go back to; a host that has it already, after a run that was cut off, stays.
-
-    For each host its result of the module `web2py_release`. Where there is no such snapshot, `errors` says why.
-    """
-    candidates: list[Snapshot] = []
-    for host in hosts.values():
-        snapshot = host.get("previous")
-        if (
-            snapshot
-            and snapshot not in candidates
-            and all(snapshot in (other.get("previous"), other.get("present")) for other in hosts.values())
-        ):
-            candidates.append(snapshot)
-    if len(candidates) == 1:
-        return {"target": candidates[0], "errors": []}
-    if hosts and not any(host.get("previous") for host in hosts.values()):
-        same = {describe(host.get("present")) for host in hosts.values()}
-        return {
-            "target": None,
-            "errors": [
-                f"no release before {' / '.join(sorted(same))} is left that has passed its check (see "
-                "/opt/web2py/deployments.json on the hosts, and web2py_releases_to_keep); deploy the one you want with "
-                "playbooks/release.yml"
-            ],
-        }
-    found = [
-        f"{name} has {describe(host.get('present'))} and would go back to {describe(host.get('previous'))}"
-        for name, host in hosts.items()
-    ]
-    return {
-        "target": None,
-        "errors": [
-            f"the web hosts would not go back to one and the same release: {'; '.join(found)}. Deploy the release that "
-            "you want on all of them with playbooks/release.yml"
-        ],
-    }
+def nothing_before(snapshots: Iterable[Snapshot | None]) -> str:
+    """Why there is no rollback, on the host or on several."""
+    return (
+        f"no release before {' / '.join(sorted(set(map(describe, snapshots))))} is left that has passed its check (see "
+        "/opt/web2py/deployments.json on the hosts, and web2py_releases_to_keep); deploy the one you want with "
+        "playbooks/release.yml"
+    )

@@ -186,7 +186,7 @@ class Host:
         if target is not None and self.now == target != snapshot:
             return False, self.now, self.now
         if snapshot is None:
-            raise ReleaseError(engine.rollback_target({"": {"present": self.now}})["errors"][0])
+            raise ReleaseError(engine.nothing_before([self.now]))
         if target is not None and snapshot != target:
             raise ReleaseError(
                 f"this host would go back to {engine.describe(snapshot)}, not to {engine.describe(target)}; "

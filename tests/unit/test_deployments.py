@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 from ansible_collections.web2py.deployment.plugins.module_utils import cluster, deployments, release
+from ansible_collections.web2py.deployment.plugins.plugin_utils import rollback
 from ansible_collections.web2py.deployment.plugins.modules import web2py_release
 from hypothesis import given
 from hypothesis import strategies as st
@@ -280,7 +281,7 @@ class TestAllHosts:
 
     def test_all_go_to_the_same(self):
         hosts = {"web1": self.host(V2, V1), "web2": self.host(V2, V1)}
-        assert deployments.rollback_target(hosts) == {"target": V1, "errors": []}
+        assert rollback.rollback_target(hosts) == {"target": V1, "errors": []}
 
     def test_one_that_is_there_already_stays(self):
         """A rollback that was cut off; and a release that was stopped after the first host."""
@@ -289,12 +290,12 @@ class TestAllHosts:
             {"web1": self.host(V2, V1), "web2": self.host(V1, None)},
             {"web1": self.host(V1, V1), "web2": self.host(V2, V1)},
         ):
-            assert deployments.rollback_target(hosts)["target"] == V1
+            assert rollback.rollback_target(hosts)["target"] == V1
         hosts = {"web1": self.host(V3, V2), "web2": self.host(V2, V1)}
-        assert deployments.rollback_target(hosts)["target"] == V2
+        assert rollback.rollback_target(hosts)["target"] == V2
 
     def test_none_is_left(self):
-        (error,) = deployments.rollback_target({"web1": self.host(V1, None)})["errors"]
+        (error,) = rollback.rollback_target({"web1": self.host(V1, None)})["errors"]
         assert "no release before web2py 3.3.3-a, shop v1 is left" in error and "playbooks/release.yml" in error
 
     @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ class TestAllHosts:
         ],
     )
     def test_hosts_that_would_part_are_named(self, hosts):
-        found = deployments.rollback_target({name: self.host(*pair) for name, pair in hosts.items()})
+        found = rollback.rollback_target({name: self.host(*pair) for name, pair in hosts.items()})
         assert found["target"] is None
         assert "web1 has web2py" in found["errors"][0] and "web2 has web2py" in found["errors"][0]
 
