@@ -21,8 +21,6 @@ from ansible_collections.web2py.deployment.plugins.module_utils import beneath
 
 INCOMING = ".incoming-"
 SEEDING = ".web2py-deployment-seeding"
-# Gone after a boot, as is all that was not loaded.
-RUNS = "/run/web2py.deployment"
 # What web2py writes per application (gluon.fileutils.create_missing_app_folders and web2py-book, "Scalability").
 STATE_FOLDERS = ("sessions", "errors", "uploads", "cache", "databases")
 # What web2py would create at each request if it could, and complains of when it cannot.
@@ -241,19 +239,3 @@ def complete_application(staged: str) -> None:
         stream.write("#crontab\n")
     with contextlib.suppress(FileExistsError):
         open(os.path.join(staged, "__init__.py"), "x").close()
-
-
-def mark_run(name: str, state: str, check: bool, folder: str = RUNS) -> bool:
-    """Set or remove the mark of a run that is under way; tell whether an earlier one has left it."""
-    path = os.path.join(folder, name)
-    interrupted = state == "begun" and os.path.exists(path)
-    if check:
-        return interrupted
-    if state == "begun":
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(path, "w", encoding="utf-8"):
-            pass
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    return interrupted

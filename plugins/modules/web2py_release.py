@@ -113,7 +113,8 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.web2py.deployment.plugins.module_utils import deployments as engine
-from ansible_collections.web2py.deployment.plugins.module_utils.release import ReleaseError, mark_run
+from ansible_collections.web2py.deployment.plugins.module_utils.interruption import mark_run
+from ansible_collections.web2py.deployment.plugins.module_utils.release import ReleaseError
 
 
 def lines(snapshot):

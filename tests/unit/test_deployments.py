@@ -10,8 +10,8 @@ import shutil
 
 import pytest
 from ansible_collections.web2py.deployment.plugins.module_utils import cluster, deployments, release
-from ansible_collections.web2py.deployment.plugins.plugin_utils import rollback
 from ansible_collections.web2py.deployment.plugins.modules import web2py_release
+from ansible_collections.web2py.deployment.plugins.plugin_utils import rollback
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -55,7 +55,7 @@ SAFE: dict[tuple[str, str], tuple[set[str], str]] = {
     ("module_utils/release.py", "clear"): ({"shutil.rmtree", "os.unlink"}, USER),
     ("module_utils/release.py", "link_state"): ({"shutil.rmtree", "os.symlink"}, STAGED),
     ("module_utils/release.py", "complete_application"): ({"os.makedirs", "open"}, STAGED),
-    ("module_utils/release.py", "mark_run"): ({"os.makedirs", "os.unlink", "open"}, RUN),
+    ("module_utils/interruption.py", "mark_run"): ({"os.makedirs", "os.unlink", "open"}, RUN),
     ("module_utils/deployments.py", "write"): ({"tempfile.mkstemp", "open", "os.replace", "os.unlink"}, OPT),
     ("module_utils/deployments.py", "switch_all"): ({"os.unlink"}, "a link in /var/lib/web2py/applications, root's"),
     ("module_utils/check.py", "processes"): ({"os.walk"}, "reads /sys/fs/cgroup"),

@@ -68,17 +68,3 @@ def test_folders_are_made_by_the_one_who_may():
             release.ensure_shared(path, os.path.join(shared, "shop", "sessions"), 4711, 4712, check=False)
             made = os.stat(path)
             assert (made.st_uid, made.st_gid) == (4711, 4712) and (os.geteuid(), os.getegid()) == ME
-
-
-def test_a_run_that_was_interrupted_is_known_to_the_next(tmp_path):
-    runs = str(tmp_path / "runs")
-    assert not release.mark_run("web", "begun", check=True, folder=runs) and not os.path.exists(runs)
-    assert not release.mark_run("web", "begun", check=False, folder=runs)
-    assert not release.mark_run("cache", "begun", check=False, folder=runs)
-    assert release.mark_run("web", "begun", check=True, folder=runs)
-    assert release.mark_run("web", "begun", check=False, folder=runs)
-    release.mark_run("web", "finished", check=True, folder=runs)
-    assert sorted(os.listdir(runs)) == ["cache", "web"]
-    release.mark_run("web", "finished", check=False, folder=runs)
-    release.mark_run("web", "finished", check=False, folder=runs)
-    assert os.listdir(runs) == ["cache"]

@@ -84,16 +84,22 @@ def test_a_secret_in_a_rule_is_in_no_diff():
     assert "Configure who may connect" in run.changed_tasks() and secret not in run.output
 
 
-def test_what_a_broken_run_has_not_loaded_is_loaded_by_the_next(servers):
+def test_what_an_interrupted_run_has_not_loaded_is_loaded_by_the_next(servers):
+    """It ends after the first files, before they are loaded."""
+    rule = {"type": "local", "databases": ["all"], "users": ["all"], "method": "peer"}
+    variables = {"postgresql_hba": [*INVENTORY["postgresql_hba"], rule]}
     for server in servers:
-        server.run("echo '# not loaded' >> $(echo /etc/postgresql/*/main/pg_hba.conf)")
+        server.run("cd /etc/postgresql/*/main && mv pg_ident.conf saved && mkdir pg_ident.conf")
+    run = play(variables=variables)
+    assert run.status != 0 and run.changed_tasks() == ["Configure who may connect"]
+    for server in servers:
+        server.run("cd /etc/postgresql/*/main && rmdir pg_ident.conf && mv saved pg_ident.conf")
     loaded = [server.ask("SELECT pg_conf_load_time()") for server in servers]
-    for server in servers:
-        server.run("sed -i '/^# not loaded/d' $(echo /etc/postgresql/*/main/pg_hba.conf)")
-    run = play()
+    run = play(variables=variables)
     assert run.status == 0, run.output
-    assert run.changed_tasks() == ["Look for what is configured and not loaded", "Load the configuration"]
+    assert run.changed_tasks() == ["Load what an interrupted run has left", "Load the configuration"]
     assert all(server.ask("SELECT pg_conf_load_time()") != old for server, old in zip(servers, loaded, strict=True))
+    assert play().changed_tasks() == ["Configure who may connect", "Load the configuration"]
     assert play().changed_tasks() == []
 
 

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Put what no ticket should be into a folder, each under the name of a ticket: hostile_files.py <folder> <file to touch>"""
+"""Put what no ticket should be into a folder, under names of tickets: hostile_files.py <folder> <file to touch>"""
 
 import marshal
 import os

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Kill collectors at random moments while tickets arrive: kill_collectors.py <folder> <kills> <tickets> <collectors at once>
+"""Kill collectors while tickets arrive: kill_collectors.py <folder> <kills> <tickets> <collectors at once>
 
 Prints, as JSON, the names of all tickets that were written, how many collectors were killed while they ran, how many of
 these had removed files before, and how many files the others found to be in the database already.

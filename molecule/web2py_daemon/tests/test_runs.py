@@ -107,6 +107,23 @@ def test_a_changed_address_and_instances_that_are_gone(publics):
     assert [site.ask("/welcome").status for site in publics] == [200] * len(publics)
 
 
+def test_a_run_that_was_killed_before_it_restarted_anything_is_made_good(publics):
+    """It has written the address of a socket, so the next run has nothing to write; other sockets stay open."""
+    others = "systemctl show --property=ActiveEnterTimestamp web2py@behind.socket web2py@admin.socket"
+    opened = [site.run(others) for site in publics]
+    for site in publics:
+        site.run(f"sed -i s/{PUBLIC}/8010/ /etc/systemd/system/web2py@public.socket.d/address.conf")
+    changed = [*INVENTORY["web2py_daemon_instances"][1:], {**INSTANCES["public"], "port": 8010}]
+    run = play(variables={"web2py_daemon_instances": changed})
+    assert run.status == 0, run.output
+    assert "Set the addresses of the instances" not in run.changed_tasks()
+    assert "Find sockets and services that an interrupted run left with older units" in run.changed_tasks()
+    for site in publics:
+        assert ":8010 " in site.run("ss -Hltn") and f":{PUBLIC} " not in site.run("ss -Hltn")
+    assert [site.run(others) for site in publics] == opened
+    assert play().status == 0
+
+
 def test_a_change_of_settings_reloads_one_instance_under_load(publics):
     changed = [*INVENTORY["web2py_daemon_instances"][1:], {**INSTANCES["public"], "threads": 6}]
     runs = []
