@@ -5,9 +5,21 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What the modules that install a release get from their action plugins."""
+    """What modules that install or switch releases have in common; module_utils/release.py has their argument specs."""
 
     DOCUMENTATION = r"""
+options:
+  home:
+    description: Folder of the releases on the host.
+    type: path
+    default: /opt/web2py
+  root:
+    description: The web2py root as the running web2py sees it.
+    type: path
+    default: /var/lib/web2py
+"""
+
+    ARCHIVE = r"""
 options:
   _release:
     description: Name of the release's folder. Set by the action plugin on the controller, never by a playbook.
@@ -15,10 +27,26 @@ options:
   _archive:
     description: Packed release on the host. Set by the action plugin on the controller, never by a playbook.
     type: path
+notes:
+  - Needs root on the host, and no package beyond Python itself.
 """
 
-    LIMITS = r"""
+    SOURCE = r"""
 options:
+  user:
+    description: The service user, owner of what web2py writes.
+    type: str
+    default: web2py
+  group:
+    description: The service group, which may read the code.
+    type: str
+    default: web2py
+  keep:
+    description:
+      - How many releases stay on the host, the current one included; at least 1.
+      - Releases that have passed their check (M(web2py.deployment.web2py_release)) stay first; the last of them always.
+    type: int
+    default: 3
   source_max_files:
     description: How many files, folders and links a source may hold. It is refused before more of it is read.
     type: int
@@ -31,4 +59,11 @@ options:
     description: How many times as large as its archive a source of more than 16 MiB may be, unpacked.
     type: int
     default: 200
+attributes:
+  check_mode:
+    description: Predicts a change from the source alone; nothing is sent.
+    support: full
+  diff_mode:
+    description: Shows the release before and after.
+    support: full
 """

@@ -15,7 +15,8 @@ import pwd
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.module_utils import beneath
 
@@ -25,10 +26,33 @@ SEEDING = ".web2py-deployment-seeding"
 STATE_FOLDERS = ("sessions", "errors", "uploads", "cache", "databases")
 # What web2py would create at each request if it could, and complains of when it cannot.
 CODE_FOLDERS = ("models", "views", "controllers", "modules", "cron", "languages", "static", "private")
+# The options that modules have in common; plugins/doc_fragments/release.py documents them.
+PLACES = {
+    "home": {"type": "path", "default": "/opt/web2py"},
+    "root": {"type": "path", "default": "/var/lib/web2py"},
+}
+ARCHIVE = {"_release": {"type": "str"}, "_archive": {"type": "path"}}
+SOURCE = {
+    "user": {"type": "str", "default": "web2py"},
+    "group": {"type": "str", "default": "web2py"},
+    "keep": {"type": "int", "default": 3},
+    "source_max_files": {"type": "int", "default": 50_000},
+    "source_max_bytes": {"type": "int", "default": 1 << 30},
+    "source_max_ratio": {"type": "int", "default": 200},
+}
 
 
 class ReleaseError(Exception):
     """The release cannot be put in place; what runs stays as it is."""
+
+
+def fault_of(module: str, options: Mapping[str, Any]) -> str:
+    """What is wrong with the options of a module that installs a release."""
+    if options["_release"] is None:
+        return f"{module} runs through its action plugin only; call it from a playbook"
+    if options.get("keep", 1) < 1:
+        return f"keep is {options['keep']}; it must be at least 1"
+    return ""
 
 
 def user_id(name: str) -> int:

@@ -73,44 +73,14 @@ options:
     description: Where the file system is mounted that hosts share.
     type: path
     default: /var/lib/web2py/data/web2py-shared
-  home:
-    description: Folder of the code on the host.
-    type: path
-    default: /opt/web2py
-  root:
-    description: The web2py root as the running web2py sees it.
-    type: path
-    default: /var/lib/web2py
-  user:
-    description: The service user, owner of the application's data.
-    type: str
-    default: web2py
-  group:
-    description: The service group, which may read the application's code.
-    type: str
-    default: web2py
-  keep:
-    description:
-      - How many releases of the application stay on the host, the current one included; at least 1.
-      - Releases that have passed their check (M(web2py.deployment.web2py_release)) stay first; the last of them always.
-    type: int
-    default: 3
   purge:
     description: With O(state=absent), delete the application's data too. There is no way back.
     type: bool
     default: false
 extends_documentation_fragment:
   - web2py.deployment.release
-  - web2py.deployment.release.limits
-attributes:
-  check_mode:
-    description: Predicts a change from the source alone; nothing is sent.
-    support: full
-  diff_mode:
-    description: Shows the release before and after.
-    support: full
-notes:
-  - Needs root on the host, and no package beyond Python itself.
+  - web2py.deployment.release.archive
+  - web2py.deployment.release.source
 seealso:
   - module: web2py.deployment.web2py_framework
   - module: web2py.deployment.web2py_release
@@ -219,25 +189,16 @@ def main():
             "tickets": {"type": "bool", "default": False},
             "shared": {"type": "list", "elements": "str", "choices": list(engine.STATE_FOLDERS), "default": []},
             "shared_root": {"type": "path", "default": "/var/lib/web2py/data/web2py-shared"},
-            "home": {"type": "path", "default": "/opt/web2py"},
-            "root": {"type": "path", "default": "/var/lib/web2py"},
-            "user": {"type": "str", "default": "web2py"},
-            "group": {"type": "str", "default": "web2py"},
-            "keep": {"type": "int", "default": 3},
             "purge": {"type": "bool", "default": False},
-            "source_max_files": {"type": "int", "default": 50_000},
-            "source_max_bytes": {"type": "int", "default": 1 << 30},
-            "source_max_ratio": {"type": "int", "default": 200},
-            "_release": {"type": "str"},
-            "_archive": {"type": "path"},
+            **engine.PLACES,
+            **engine.SOURCE,
+            **engine.ARCHIVE,
         },
         supports_check_mode=True,
     )
     params = module.params
-    if params["keep"] < 1:
-        module.fail_json(msg=f"keep: found {params['keep']}, allowed are whole numbers from 1")
-    if params["_release"] is None:
-        module.fail_json(msg="web2py_application runs through its action plugin only; call it from a playbook")
+    if fault := engine.fault_of("web2py_application", params):
+        module.fail_json(msg=fault)
     code = os.path.join(params["home"], "applications", params["name"])
     data = os.path.join(params["root"], "data", params["name"])
     link = os.path.join(params["root"], "applications", params["name"])

@@ -27,44 +27,15 @@ options:
         downloaded by the controller; V(git) with V(version) is cloned by the controller with its submodules.
     type: dict
     required: true
-  home:
-    description: Folder of the releases on the host.
-    type: path
-    default: /opt/web2py
-  root:
-    description: The web2py root as the running web2py sees it.
-    type: path
-    default: /var/lib/web2py
   logs:
     description: Folder that web2py's C(logs) link leads to; it is not created here.
     type: path
     default: /var/log/web2py
-  keep:
-    description:
-      - How many releases stay on the host, the current one included; at least 1.
-      - Releases that have passed their check (M(web2py.deployment.web2py_release)) stay first; the last of them always.
-    type: int
-    default: 3
-  user:
-    description: The service user, owner of C(deposit) in the root.
-    type: str
-    default: web2py
-  group:
-    description: The service group, which may read the web2py root.
-    type: str
-    default: web2py
 extends_documentation_fragment:
   - web2py.deployment.release
-  - web2py.deployment.release.limits
-attributes:
-  check_mode:
-    description: Predicts a change from the source alone; nothing is sent.
-    support: full
-  diff_mode:
-    description: Shows the release before and after.
-    support: full
+  - web2py.deployment.release.archive
+  - web2py.deployment.release.source
 notes:
-  - Needs root on the host, and no package beyond Python itself.
   - "Layout from the web2py book, chapter 13 (Deployment recipes): one framework, applications apart from it."
 seealso:
   - module: web2py.deployment.web2py_application
@@ -174,25 +145,16 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "source": {"type": "dict", "required": True},
-            "home": {"type": "path", "default": "/opt/web2py"},
-            "root": {"type": "path", "default": "/var/lib/web2py"},
             "logs": {"type": "path", "default": "/var/log/web2py"},
-            "keep": {"type": "int", "default": 3},
-            "user": {"type": "str", "default": "web2py"},
-            "group": {"type": "str", "default": "web2py"},
-            "source_max_files": {"type": "int", "default": 50_000},
-            "source_max_bytes": {"type": "int", "default": 1 << 30},
-            "source_max_ratio": {"type": "int", "default": 200},
-            "_release": {"type": "str"},
-            "_archive": {"type": "path"},
+            **engine.PLACES,
+            **engine.SOURCE,
+            **engine.ARCHIVE,
         },
         supports_check_mode=True,
     )
     params = module.params
-    if not params["_release"]:
-        module.fail_json(msg="web2py_framework runs through its action plugin only; call it from a playbook")
-    if params["keep"] < 1:
-        module.fail_json(msg=f"keep: found {params['keep']}, allowed are whole numbers from 1")
+    if fault := engine.fault_of("web2py_framework", params):
+        module.fail_json(msg=fault)
     folder = os.path.join(params["home"], "releases")
     final = os.path.join(folder, params["_release"])
     link = os.path.join(params["home"], "current")

@@ -47,14 +47,7 @@ options:
         What a run has left that was cut off may lack a migration, or be a mixture of two releases.
     type: bool
     default: true
-  home:
-    description: Folder of the releases on the host.
-    type: path
-    default: /opt/web2py
-  root:
-    description: The web2py root as the running web2py sees it.
-    type: path
-    default: /var/lib/web2py
+extends_documentation_fragment: web2py.deployment.release
 attributes:
   check_mode:
     description: Compares with what is on the host at that moment, not with what tasks before it would have switched.
@@ -114,7 +107,7 @@ import shutil
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.web2py.deployment.plugins.module_utils import deployments as engine
 from ansible_collections.web2py.deployment.plugins.module_utils.interruption import mark_run
-from ansible_collections.web2py.deployment.plugins.module_utils.release import ReleaseError
+from ansible_collections.web2py.deployment.plugins.module_utils.release import PLACES, ReleaseError
 
 
 def lines(snapshot):
@@ -208,8 +201,7 @@ def main():
             "keep": {"type": "int"},
             "run": {"type": "str"},
             "finish": {"type": "bool", "default": True},
-            "home": {"type": "path", "default": "/opt/web2py"},
-            "root": {"type": "path", "default": "/var/lib/web2py"},
+            **PLACES,
         },
         supports_check_mode=True,
     )

@@ -23,7 +23,7 @@ options:
     description: Folder of the releases on the host.
     type: path
     default: /opt/web2py
-extends_documentation_fragment: web2py.deployment.release
+extends_documentation_fragment: web2py.deployment.release.archive
 attributes:
   check_mode:
     description: Predicts a change from the folder's contents; nothing is sent.
@@ -31,8 +31,6 @@ attributes:
   diff_mode:
     description: Shows the name of the package's folder before and after.
     support: full
-notes:
-  - Needs root on the host, and no package beyond Python itself.
 seealso:
   - module: web2py.deployment.web2py_framework
 """
@@ -63,14 +61,13 @@ def main():
         argument_spec={
             "path": {"type": "path", "required": True},
             "home": {"type": "path", "default": "/opt/web2py"},
-            "_release": {"type": "str"},
-            "_archive": {"type": "path"},
+            **engine.ARCHIVE,
         },
         supports_check_mode=True,
     )
     params = module.params
-    if not params["_release"]:
-        module.fail_json(msg="web2py_runtime runs through its action plugin only; call it from a playbook")
+    if fault := engine.fault_of("web2py_runtime", params):
+        module.fail_json(msg=fault)
     folder = os.path.join(params["home"], "runtimes")
     final = os.path.join(folder, params["_release"])
     link = os.path.join(params["home"], "runtime")

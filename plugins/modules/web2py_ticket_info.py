@@ -15,26 +15,10 @@ description:
     one problem, on every server, Python and release.
   - Runs on a web host and asks the database that the settings of its applications name.
 options:
-  applications:
-    description: Only tickets of these applications, instead of all.
-    type: list
-    elements: str
-    default: []
   since:
     description: Only tickets from this moment on, in ISO 8601, such as V(2026-11-01) or V(2026-11-24T08:00:00+01:00).
     type: str
-  settings:
-    description: Folder with the settings files of applications, which name the database.
-    type: path
-    default: /etc/web2py/applications
-  data:
-    description: Folder with the data of applications.
-    type: path
-    default: /var/lib/web2py/data
-  user:
-    description: The service user, as whom this is done once the settings are read.
-    type: str
-    default: web2py
+extends_documentation_fragment: web2py.deployment.tickets
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -97,16 +81,7 @@ from ansible_collections.web2py.deployment.plugins.module_utils.tickets import s
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "applications": {"type": "list", "elements": "str", "default": []},
-            "since": {"type": "str"},
-            "settings": {"type": "path", "default": storage.SETTINGS},
-            "data": {"type": "path", "default": storage.DATA},
-            "user": {"type": "str", "default": "web2py"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec={**storage.OPTIONS, "since": {"type": "str"}}, supports_check_mode=True)
     since = None
     if module.params["since"]:
         try:

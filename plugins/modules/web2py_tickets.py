@@ -17,24 +17,7 @@ description:
     makes one row of each ticket. Two runs at once do no harm.
   - What is named like a ticket and is none is moved into C(errors/quarantine), with the reason in a file beside it.
     What is half written is left for a minute. Nothing in a ticket is executed.
-options:
-  applications:
-    description: Only these applications, instead of all that have tickets in a database.
-    type: list
-    elements: str
-    default: []
-  settings:
-    description: Folder with the settings files of applications, which name the database.
-    type: path
-    default: /etc/web2py/applications
-  data:
-    description: Folder with the data of applications.
-    type: path
-    default: /var/lib/web2py/data
-  user:
-    description: The service user, as whom this is done once the settings are read.
-    type: str
-    default: web2py
+extends_documentation_fragment: web2py.deployment.tickets
 attributes:
   check_mode:
     description:
@@ -88,15 +71,7 @@ def chosen(module, found):
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "applications": {"type": "list", "elements": "str", "default": []},
-            "settings": {"type": "path", "default": storage.SETTINGS},
-            "data": {"type": "path", "default": storage.DATA},
-            "user": {"type": "str", "default": "web2py"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=storage.OPTIONS, supports_check_mode=True)
     found = chosen(module, storage.applications(module.params["settings"], module.params["data"]))
     done, errors = {}, {}
     if found:

@@ -19,6 +19,13 @@ from .ticket import MOST_STORED, Ticket
 
 SETTINGS = "/etc/web2py/applications"
 DATA = "/var/lib/web2py/data"
+# Of both modules; plugins/doc_fragments/tickets.py documents them.
+OPTIONS = {
+    "applications": {"type": "list", "elements": "str", "default": []},
+    "settings": {"type": "path", "default": SETTINGS},
+    "data": {"type": "path", "default": DATA},
+    "user": {"type": "str", "default": "web2py"},
+}
 COLUMNS = (
     "application",
     "ticket_id",
