@@ -237,6 +237,37 @@ def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "
     return time.monotonic() - started
 
 
+def assert_secret(host, secrets: Iterable[str], *more: str) -> None:
+    """None of them is in the journal, a process's command line or environment, or a file that everybody can read."""
+    host.check_output("mkdir -p -m 700 /root/secrets")
+    host.check_output("printf %%s %s > /root/secrets/all", "\n".join(secrets))
+    for command in (
+        "journalctl --no-pager",
+        "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
+        "find / -xdev -type f -perm -o+r -size -2M -not -path '/usr/*' -not -path '/root/*' -print0 | xargs -0 cat",
+        *more,
+    ):
+        found = host.run(f"({command}) 2>/dev/null | grep -aFf /root/secrets/all | head -c 300")
+        assert found.stdout == "", command
+    host.check_output("rm -r /root/secrets")
+
+
+def assert_unavailable_until_it_starts(site: Site, settings: str) -> None:
+    """With settings that it cannot read, web2py is killed; the site says 503, and comes back by itself."""
+    unit = site.front_end.web2py
+    site.run(f"cp -p {settings} /root/settings.json && echo '{{' > {settings}")
+    try:
+        site.run(f"kill -KILL $(systemctl show --property MainPID --value {unit})")
+        # Far less than the web server would wait for an answer.
+        wait_for(lambda: site.fresh().ask("/welcome").status == 503, 60)
+        answer = site.ask("/welcome")
+        assert (answer.status, answer["Retry-After"]) == (503, "5")
+    finally:
+        site.run(f"cp -p /root/settings.json {settings}")
+    wait_for(lambda: site.fresh().ask("/welcome").status == 200, 60, "it comes back by itself")
+    site.run(f"systemctl reset-failed '{unit.removesuffix('.service')}.*'")
+
+
 def requests_read(site: Site, port: int) -> int:
     """On how many connections the server has read all that has come."""
     sockets = site.run(f"ss -Htn --info state established '( sport = :{port} )'")
@@ -388,6 +419,15 @@ class Run:
         return {
             name: {"ok": int(ok), "changed": int(changed), "failed": int(failed)} for name, ok, changed, failed in found
         }
+
+    def changes(self) -> int:
+        return sum(host["changed"] for host in self.stats().values())
+
+    def assert_refused(self, words: Iterable[str]) -> None:
+        """It failed before it changed anything, and says these words."""
+        assert self.status != 0
+        assert self.changed_tasks() == []
+        assert [word for word in words if word not in self.output] == [], self.output
 
     def tasks(self) -> int:
         lines = re.findall(r"^TASK \[.*", self.output, re.MULTILINE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 from browser import NAME, PROBE, wait_for
-from usual import PORT, make_root, remove_root, start
+from stock_site import ADMIN, PORT, make_root, remove_root, start
 
 USUAL = f"""
 Listen {PORT}
@@ -45,9 +45,7 @@ def test_the_first_forwarded_address_makes_a_client_local(usual, site):
     assert site.ask(f"{PROBE}/request_info", headers=LOCAL).json()["is_local"] is False
 
 
-@pytest.mark.parametrize(
-    "path", ["/%2561dmin/default/index", "/admin%5cdefault%5cindex", "/admin%255cdefault%255cindex"]
-)
+@pytest.mark.parametrize("path", ADMIN)
 def test_a_local_client_that_spells_admin_another_way_administers_in_the_clear(usual, site, path):
     assert site.ask("/admin/default/index", headers=LOCAL, port=PORT).status == 403
     assert site.ask(path, headers=LOCAL, port=PORT).is_login_page(), "open as usual"

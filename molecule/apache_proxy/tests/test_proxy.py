@@ -9,7 +9,7 @@ import hashlib
 import os
 
 import pytest
-from browser import NAME, PROBE, load, play, wait_for
+from browser import NAME, PROBE, assert_unavailable_until_it_starts, load, play, wait_for
 
 SITE_FILE = "/etc/apache2/web2py/apache_proxy.conf"
 # An echo server of the few lines of RFC 6455 that a handshake and one short text need.
@@ -69,18 +69,7 @@ def test_a_daemon_out_of_service_is_a_503_that_says_when_to_come_back(site):
 
 
 def test_a_daemon_that_cannot_start_is_a_503_until_it_can(site):
-    settings = "/etc/web2py/daemon/public.json"
-    site.run(f"cp -p {settings} /root/public.json && echo '{{' > {settings}")
-    try:
-        site.run("kill -KILL $(systemctl show --property MainPID --value web2py@public.service)")
-        # Far less than Apache would wait for an answer.
-        wait_for(lambda: site.fresh().ask("/welcome").status == 503, 60)
-        answer = site.ask("/welcome")
-        assert (answer.status, answer["Retry-After"]) == (503, "5")
-    finally:
-        site.run(f"cp -p /root/public.json {settings}")
-    wait_for(lambda: site.fresh().ask("/welcome").status == 200, 60, "it comes back by itself")
-    site.run("systemctl reset-failed 'web2py@public.*'")
+    assert_unavailable_until_it_starts(site, "/etc/web2py/daemon/public.json")
 
 
 @pytest.mark.parametrize("unit", ["web2py@public.service", "apache2.service"])

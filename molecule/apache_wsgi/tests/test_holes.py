@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 from browser import FORGED, NAME, PROBE
-from usual import PORT, ROOT, make_root, remove_root
+from stock_site import ADMIN, APPADMIN, PORT, ROOT, make_root, remove_root
 
 USUAL = f"""
 Listen {PORT}
@@ -41,9 +41,7 @@ def usual(host):
     remove_root(host)
 
 
-@pytest.mark.parametrize(
-    "path", ["/%2561dmin/default/index", "/admin%5cdefault%5cindex", "/admin%255cdefault%255cindex"]
-)
+@pytest.mark.parametrize("path", ADMIN)
 def test_another_spelling_of_admin(usual, site, path):
     other_host = f"{NAME}:8001"
     assert site.ask("/admin/default/index", headers=FORGED, host=other_host, port=PORT).status == 403
@@ -51,7 +49,7 @@ def test_another_spelling_of_admin(usual, site, path):
     assert site.ask(path, headers=FORGED, host=other_host).status in (400, 403)
 
 
-@pytest.mark.parametrize("path", ["/welcome/%2561ppadmin/index", "/welcome%5cappadmin%5cindex"])
+@pytest.mark.parametrize("path", APPADMIN)
 def test_another_spelling_of_appadmin(usual, site, path):
     assert site.ask("/welcome/appadmin/index", headers=FORGED, port=PORT).status == 403
     reached = site.ask(path, headers=FORGED, host=f"{NAME}:8001", port=PORT)

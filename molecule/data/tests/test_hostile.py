@@ -12,13 +12,11 @@ import time
 
 import pytest
 from browser import PROJECT, wait_for
-from test_data import DATABASE, NOTES, WEB12, site, sites, sql, web
+from test_data import DATABASE, NOTES, WEB12, sql
 
 sys.path.insert(0, str(PROJECT / "tests" / "unit" / "runtime"))
 
 import hostile_pickles as hostile
-
-__all__ = ["site", "sites", "web"]
 
 SESSIONS = "/var/lib/web2py/data/notes/sessions"
 MIGRATE = "web2py-migrate@notes.service"

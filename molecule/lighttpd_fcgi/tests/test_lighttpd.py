@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import socket
 
-from browser import NAME, PROBE, load, play, wait_for
+from browser import NAME, PROBE, assert_unavailable_until_it_starts, load, play, wait_for
 
 SITE_FILE = "/etc/lighttpd/web2py/lighttpd_fcgi.conf"
 
@@ -84,18 +84,7 @@ def test_a_restart_of_web2py_loses_no_request(site):
 
 
 def test_a_web2py_that_cannot_start_is_a_503_until_it_can(site):
-    settings = "/etc/web2py/runtime.json"
-    site.run(f"cp -p {settings} /root/runtime.json && echo '{{' > {settings}")
-    try:
-        site.run("kill -KILL $(systemctl show --property MainPID --value web2py-fcgi.service)")
-        # Far less than Lighttpd would wait for an answer.
-        wait_for(lambda: site.fresh().ask("/welcome").status == 503, 60)
-        answer = site.ask("/welcome")
-        assert (answer.status, answer["Retry-After"]) == (503, "5")
-    finally:
-        site.run(f"cp -p /root/runtime.json {settings}")
-    wait_for(lambda: site.fresh().ask("/welcome").status == 200, 60, "it comes back by itself")
-    site.run("systemctl reset-failed 'web2py-fcgi.*'")
+    assert_unavailable_until_it_starts(site, "/etc/web2py/runtime.json")
 
 
 def test_a_web2py_out_of_service_is_a_503_that_says_when_to_come_back(site):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import wait_for
+from browser import assert_secret, wait_for
 
 USERS = {"shop": "right horse shop", "O'Reilly & Söhne": "pä%ss'w@rd \"/\\ 4?"}
 DATABASES = {"shop": "shop", "Bücher d'été, 書": "O'Reilly & Söhne"}
@@ -107,14 +107,4 @@ def test_the_server_comes_back_after_its_death(server):
 @pytest.mark.parametrize("secret", USERS.values())
 def test_no_password_is_anywhere_on_the_machine(server, host, secret):
     """Not in the journal, the logs of the server, process lists, or a file that others can read."""
-    host.run("mkdir -p /root/secrets")
-    host.check_output("printf %%s %s > /root/secrets/secret", secret)
-    for command in (
-        "journalctl --no-pager",
-        "cat /var/log/postgresql/*",
-        "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
-        "find / -xdev -type f -perm -o+r -size -2M -not -path '/usr/*' -not -path '/root/*' -print0 | xargs -0 cat",
-    ):
-        found = host.run(f"({command}) 2>/dev/null | grep -aFf /root/secrets/secret | head -c 300")
-        assert found.stdout == "", command
-    host.run("rm -r /root/secrets")
+    assert_secret(host, [secret], "cat /var/log/postgresql/*")

@@ -17,17 +17,13 @@ INVENTORY = yaml.safe_load((SCENARIO / "inventory/group_vars/docker.yml").read_t
 SECRETS = [user["password"] for user in INVENTORY["postgresql_users"] if "password" in user]
 
 
-def changes(run) -> int:
-    return sum(host["changed"] for host in run.stats().values())
-
-
 @pytest.mark.parametrize("arguments", [["-vvv", "--diff"], ["--check", "--diff"]])
 def test_another_run_changes_nothing_and_tells_no_secret(servers, arguments):
     stored = [server.ask("SELECT rolname, rolpassword FROM pg_authid") for server in servers]
     started = [server.pid() for server in servers]
     run = play(*arguments)
     assert run.status == 0, run.output
-    assert changes(run) == 0, run.changed_tasks()
+    assert run.changes() == 0, run.changed_tasks()
     assert [server.pid() for server in servers] == started
     assert [server.ask("SELECT rolname, rolpassword FROM pg_authid") for server in servers] == stored
     assert [secret for secret in (*SECRETS, "SCRAM-SHA-256$") if secret in run.output] == []
@@ -115,7 +111,7 @@ def test_a_certificate_that_postgres_cannot_use_is_refused_while_the_server_goes
     tls = {**INVENTORY["postgresql_tls"], "key_file": "/etc/shadow"}
     run = play(variables={"postgresql_tls": tls})
     assert run.status != 0 and "postgresql_tls" in run.output and "/etc/shadow" in run.output
-    assert changes(run) == 0
+    assert run.changes() == 0
     assert [server.pid() for server in servers] == started
 
 
@@ -169,7 +165,7 @@ def test_every_mistake_is_named_before_anything_changes():
         "postgresql_tls": {},
     }
     run = play(variables=variables)
-    assert run.status != 0 and changes(run) == 0, run.changed_tasks()
+    assert run.status != 0 and run.changes() == 0, run.changed_tasks()
     for words in (
         ("'shop'", "8 to 1024"),
         ("2 entries named 'shop'",),
@@ -198,7 +194,7 @@ def test_a_schedule_that_systemd_cannot_read_is_refused():
 
 def test_an_unknown_method_is_refused_with_those_that_are_allowed():
     run = play(variables={"postgresql_hba": [{**INVENTORY["postgresql_hba"][0], "method": "trust"}]})
-    assert run.status != 0 and changes(run) == 0
+    assert run.status != 0 and run.changes() == 0
     assert "trust" in run.output and "scram-sha-256" in run.output
 
 
@@ -206,7 +202,7 @@ def test_an_unknown_method_is_refused_with_those_that_are_allowed():
 def test_a_setting_that_the_server_would_refuse_never_reaches_it(servers, name, value):
     settings = [item for item in INVENTORY["postgresql_settings"] if item["name"] != name]
     run = play(variables={"postgresql_settings": [*settings, {"name": name, "value": value}]})
-    assert run.status != 0 and changes(run) == 0, run.output
+    assert run.status != 0 and run.changes() == 0, run.output
     assert name in run.output
     for server in servers:
         assert name not in server.run("cat /etc/postgresql/*/main/conf.d/ansible.conf") or name != "work_memm"

@@ -19,7 +19,7 @@ import zlib
 import pytest
 import testinfra
 import yaml
-from browser import PROJECT, play, site_of, wait_for
+from browser import PROJECT, play, wait_for
 
 # As the web hosts import it, too: out of a package of its own.
 sys.path.append(str(PROJECT / "plugins"))
@@ -56,21 +56,6 @@ def measured(host, *command: str) -> tuple[float, float]:
 
 def collect(host) -> None:
     host.check_output("systemctl start web2py-tickets.service")
-
-
-@pytest.fixture(params=WEBS, ids=["debian12", "debian13"])
-def web(request):
-    return request.param
-
-
-@pytest.fixture
-def site(web):
-    return site_of(web.backend.name, web, "apache_wsgi")
-
-
-@pytest.fixture
-def sites():
-    return [site_of(host.backend.name, host, "apache_wsgi") for host in WEBS]
 
 
 FAULTS = {

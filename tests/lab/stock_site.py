@@ -5,6 +5,9 @@ from __future__ import annotations
 
 PORT = 8088
 ROOT = "/srv/usual"
+# Other spellings, which web2py decodes and a web server's rule does not recognize.
+ADMIN = ("/%2561dmin/default/index", "/admin%5cdefault%5cindex", "/admin%255cdefault%255cindex")
+APPADMIN = ("/welcome/%2561ppadmin/index", "/welcome%5cappadmin%5cindex")
 
 
 def make_root(host) -> None:

@@ -1,0 +1,1 @@
+../../shared/pair.py
