@@ -185,6 +185,14 @@ def doomed(
     return surplus(names, keep, {*current, *last}, wanted(history, application))
 
 
+def surplus_of(home: str, folder: str, release: str, keep: int, application: str | None = None) -> list[str]:
+    """Which releases in a folder go when this one is the current one, whether it is there yet or not."""
+    names = releases(folder)
+    if release not in names:
+        names.insert(0, release)
+    return doomed(read(home), names, keep, [release], application)
+
+
 def prune(home: str, now: Snapshot, history: History, keep: int) -> list[str]:
     """Folders of releases that go, of the framework and of the applications that are present."""
     folder = os.path.join(home, "releases")

@@ -216,18 +216,12 @@ def main():
     final = os.path.join(code, params["_release"])
     writable = [*engine.STATE_FOLDERS, *params["writable"]]
     installed = os.path.isdir(final)
-    names = engine.releases(code)
     try:
-        history = deployments.read(params["home"])
+        result["removed"] = deployments.surplus_of(
+            params["home"], code, params["_release"], params["keep"], params["name"]
+        )
     except engine.ReleaseError as error:
         module.fail_json(msg=str(error))
-    result["removed"] = deployments.doomed(
-        history,
-        names if installed else [params["_release"], *names],
-        params["keep"],
-        [params["_release"]],
-        params["name"],
-    )
     result["changed"] = not installed or before != final or bool(result["removed"])
     try:
         uid, gid = engine.user_id(params["user"]), engine.group_id(params["group"])

@@ -168,14 +168,10 @@ def main():
         "removed": [],
         "diff": {"before": f"{before or ''}\n", "after": f"{target}\n"},
     }
-    names = engine.releases(folder)
     try:
-        history = deployments.read(params["home"])
+        result["removed"] = deployments.surplus_of(params["home"], folder, params["_release"], params["keep"])
     except engine.ReleaseError as error:
         module.fail_json(msg=str(error))
-    result["removed"] = deployments.doomed(
-        history, names if installed else [params["_release"], *names], params["keep"], [params["_release"]]
-    )
     result["changed"] = result["changed"] or bool(result["removed"])
     if not installed and not params["_archive"] and not module.check_mode:
         module.exit_json(needs_archive=True, **result)
