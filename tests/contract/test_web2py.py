@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 RUNTIME = Path(__file__).resolve().parents[2] / "roles" / "web2py" / "files"
+# Part of the package on a web host.
+SHARED = RUNTIME.parents[2] / "plugins" / "module_utils"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 TICKET = re.compile(rf"127\.0\.0\.1\.\d{{4}}-\d\d-\d\d\.\d\d-\d\d-\d\d\.{UUID}")
 
@@ -32,6 +34,8 @@ json.dump({"status": statuses, "body": json.loads(body)}, sys.stdout)
 
 RUNTIME_CALL = """
 import sys, wsgiref.util
+import web2py_runtime
+web2py_runtime.__path__.append(sys.argv[2])
 from web2py_runtime.handler import make_application
 environ = {"PATH_INFO": "/contract/default/index", "REMOTE_ADDR": "192.0.2.7"}
 wsgiref.util.setup_testing_defaults(environ)
@@ -250,7 +254,7 @@ def test_the_runtime_package_serves_it(site, tmp_path):
     shutil.copytree(site.application / "controllers", application / "controllers")
     settings = tmp_path / "runtime.json"
     settings.write_text(json.dumps({"root": str(tmp_path), "framework": str(site.root)}))
-    called = run(site, "-c", RUNTIME_CALL, str(settings), env=os.environ | {"PYTHONPATH": str(RUNTIME)})
+    called = run(site, "-c", RUNTIME_CALL, str(settings), str(SHARED), env=os.environ | {"PYTHONPATH": str(RUNTIME)})
     assert called.returncode == 0, called.stderr
     assert called.stdout.splitlines()[-1] == "index of the contract"
     assert (application / "errors").is_dir()

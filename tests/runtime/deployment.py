@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 
 HERE = Path(__file__).resolve().parent
 FILES = HERE.parents[1] / "roles" / "web2py" / "files"
+SHARED = HERE.parents[1] / "plugins" / "module_utils" / "pickles.py"
 WEB2PY = Path(os.environ["WEB2PY"])
 # The user that web2py runs as, where the tests may start a program as another one.
 SERVICE_USER = int(os.environ["SERVICE_USER"]) if "SERVICE_USER" in os.environ else None
@@ -58,6 +59,7 @@ def workspace() -> Path:
     folder.chmod(0o755)
     shutil.copytree(WEB2PY / "gluon", folder / "releases" / "one" / "gluon", ignore=shutil.ignore_patterns("tests"))
     shutil.copytree(FILES, folder / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(SHARED, folder / "runtime" / "web2py_runtime")
     shutil.copy(HERE / "server.py", folder / "server.py")
     for name in ("admin", "welcome"):
         shutil.copytree(WEB2PY / "applications" / name, folder / "applications" / name)
