@@ -127,7 +127,7 @@ servers:
 import functools
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.web2py.deployment.plugins.module_utils import haproxy
+from ansible_collections.web2py.deployment.plugins.module_utils import haproxy_socket
 
 
 def main():
@@ -138,11 +138,11 @@ def main():
             "former": {
                 "type": "list",
                 "elements": "str",
-                "choices": list(haproxy.STATES),
-                "default": list(haproxy.STATES),
+                "choices": list(haproxy_socket.STATES),
+                "default": list(haproxy_socket.STATES),
             },
             "backend": {"type": "str", "default": "servers"},
-            "state": {"type": "str", "choices": list(haproxy.STATES), "required": True},
+            "state": {"type": "str", "choices": list(haproxy_socket.STATES), "required": True},
             "wait": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 300},
             "socket": {"type": "path", "default": "/run/haproxy/admin.sock"},
@@ -151,8 +151,8 @@ def main():
     )
     given = module.params
     try:
-        result = haproxy.set_state(
-            functools.partial(haproxy.talk, given["socket"]),
+        result = haproxy_socket.set_state(
+            functools.partial(haproxy_socket.talk, given["socket"]),
             given["backend"],
             given["server"],
             given["state"],
@@ -162,7 +162,7 @@ def main():
             wait=given["wait"],
             timeout=given["timeout"],
         )
-    except haproxy.RuntimeFault as fault:
+    except haproxy_socket.RuntimeFault as fault:
         module.fail_json(msg=str(fault), **fault.result)
     diff = {
         "before": {server["name"]: server["before"] for server in result["servers"]},

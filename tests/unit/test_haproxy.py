@@ -10,7 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils import haproxy
+from ansible_collections.web2py.deployment.plugins.module_utils import haproxy_socket
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = (
@@ -56,7 +56,7 @@ class FakeHAProxy:
     def set(self, server: str | list[str], state: str, **options: object) -> dict[str, object]:
         clock = {"clock": lambda: self.now, "sleep": self.sleep}
         servers = [server] if isinstance(server, str) else server
-        return haproxy.set_state(self.ask, options.pop("backend", "servers"), servers, state, **clock, **options)
+        return haproxy_socket.set_state(self.ask, options.pop("backend", "servers"), servers, state, **clock, **options)
 
     def changes(self) -> list[str]:
         return [command for command in self.commands if command.startswith("set")]
@@ -82,7 +82,7 @@ def test_who_does_not_wait_hears_what_is_left():
     assert fake.now == 0
 
 
-@pytest.mark.parametrize("state", haproxy.STATES)
+@pytest.mark.parametrize("state", haproxy_socket.STATES)
 def test_check_mode_changes_nothing_and_waits_for_nothing(state):
     fake = FakeHAProxy(web1={"flags": 8, "requests": 99, "status": "DOWN"})
     assert fake.set("web1", state, check=True)["changed"] is (state != "drain")
@@ -106,25 +106,27 @@ def test_a_server_in_another_state_is_left_alone():
 
 def test_a_wait_ends_with_an_error_that_says_what_is_left():
     with pytest.raises(
-        haproxy.RuntimeFault, match=r"'web1' is set to drain, but after 5 seconds it has [0-9]+ requests"
+        haproxy_socket.RuntimeFault, match=r"'web1' is set to drain, but after 5 seconds it has [0-9]+ requests"
     ) as fault:
         FakeHAProxy(web1={"requests": 10000}).set("web1", "drain", timeout=5)
     (server,) = fault.value.result["servers"]
     assert fault.value.result["changed"] and server["before"] == "ready" and server["requests"] > 0
-    with pytest.raises(haproxy.RuntimeFault, match="'web1' is set to ready, but after 5 seconds its status is DOWN"):
+    with pytest.raises(
+        haproxy_socket.RuntimeFault, match="'web1' is set to ready, but after 5 seconds its status is DOWN"
+    ):
         FakeHAProxy(web1={"flags": 8, "status": "DOWN"}).set("web1", "ready", timeout=5)
 
 
 def test_a_server_that_is_going_down_is_not_ready():
-    with pytest.raises(haproxy.RuntimeFault, match="UP 1/3"):
+    with pytest.raises(haproxy_socket.RuntimeFault, match="UP 1/3"):
         FakeHAProxy(web1={"status": "UP 1/3"}).set("web1", "ready", timeout=1)
     assert FakeHAProxy(web1={"status": "no check"}).set("web1", "ready")["changed"] is False
 
 
 def test_an_unknown_server_is_named_with_those_that_there_are():
-    with pytest.raises(haproxy.RuntimeFault, match="'web3', allowed are the servers of 'servers': web1, web2"):
+    with pytest.raises(haproxy_socket.RuntimeFault, match="'web3', allowed are the servers of 'servers': web1, web2"):
         FakeHAProxy(web1={}, web2={}).set("web3", "drain")
-    with pytest.raises(haproxy.RuntimeFault, match="no backend 'others'"):
+    with pytest.raises(haproxy_socket.RuntimeFault, match="no backend 'others'"):
         FakeHAProxy(web1={}).set("web1", "drain", backend="others")
 
 
@@ -132,7 +134,7 @@ def test_what_haproxy_refuses_is_an_error():
     fake = FakeHAProxy(web1={})
     answer = fake.ask
     fake.ask = lambda command: "Permission denied\n" if command.startswith("set") else answer(command)
-    with pytest.raises(haproxy.RuntimeFault, match="Permission denied"):
+    with pytest.raises(haproxy_socket.RuntimeFault, match="Permission denied"):
         fake.set("web1", "drain")
 
 
@@ -141,7 +143,7 @@ def test_what_haproxy_refuses_is_an_error():
     [(0, "ready"), (1, "maint"), (4, "maint"), (8, "drain"), (9, "maint"), (32, "ready"), (64, "ready")],
 )
 def test_administrative_states(flags, state):
-    assert haproxy.administrative_state(flags) == state
+    assert haproxy_socket.administrative_state(flags) == state
 
 
 def test_talking_over_a_real_socket(tmp_path):
@@ -157,10 +159,10 @@ def test_talking_over_a_real_socket(tmp_path):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert haproxy.talk(path, "show info") == "you said show info\n"
+        assert haproxy_socket.talk(path, "show info") == "you said show info\n"
         thread.join()
-    with pytest.raises(haproxy.RuntimeFault, match="is HAProxy running"):
-        haproxy.talk(path, "show info")
+    with pytest.raises(haproxy_socket.RuntimeFault, match="is HAProxy running"):
+        haproxy_socket.talk(path, "show info")
 
 
 class TestState:

@@ -33,7 +33,7 @@ def test_values_given_as_text_mean_the_same():
     variables = {name: INVENTORY.get(name, default) for name, default in DEFAULTS.items()}
     run = play(variables=browser.as_text(variables))
     assert run.status == 0, run.output
-    assert changes(run) == 0, run.changed_tasks()
+    assert run.changes() == 0, run.changed_tasks()
 
 
 def test_what_can_be_loaded_is_and_the_rest_restarts(servers):
@@ -188,7 +188,7 @@ def test_every_mistake_is_named_before_anything_changes():
 
 def test_a_schedule_that_systemd_cannot_read_is_refused():
     run = play(variables={"postgresql_backup_schedule": "every now and then"})
-    assert run.status != 0 and changes(run) == 0, run.changed_tasks()
+    assert run.status != 0 and run.changes() == 0, run.changed_tasks()
     assert "postgresql_backup_schedule is 'every now and then'; it must be a calendar event" in run.output
 
 
