@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import re
 from collections.abc import Iterable, Mapping
 
 # Gone after a boot, as is all that was not loaded.
 RUNS = "/run/web2py.deployment"
+# Where administrators, and roles, put units; what generators write below /run is newer after each reload of systemd.
+UNITS = "/etc/systemd/system/"
 PROPERTIES = "--property=ActiveEnterTimestamp,FragmentPath,DropInPaths,NeedDaemonReload"
 SHOW = ("systemctl", "show", "--timestamp=us+utc", PROPERTIES)
 
@@ -32,7 +33,7 @@ def mark_run(name: str, state: str, check: bool, folder: str = RUNS) -> bool:
     return interrupted
 
 
-def is_outdated(shown: str, files: Iterable[str] = ()) -> bool:
+def is_outdated(shown: str, files: Iterable[str] = (), folder: str = UNITS) -> bool:
     """Whether one of its files is newer than the start of a unit, of which this is what `SHOW` says."""
     unit: Mapping[str, str] = dict(line.split("=", 1) for line in shown.splitlines())
     if not unit.get("ActiveEnterTimestamp"):
@@ -43,8 +44,8 @@ def is_outdated(shown: str, files: Iterable[str] = ()) -> bool:
     started = datetime.datetime.strptime(unit["ActiveEnterTimestamp"], "%a %Y-%m-%d %H:%M:%S.%f UTC")
     started = started.replace(tzinfo=datetime.timezone.utc)
     # A backslash, as units of mounts have it in their names, is escaped in a list.
-    listed = [re.sub(r"\\x5c", r"\\", path) for path in unit["DropInPaths"].split()]
-    for path in (unit["FragmentPath"], *listed, *files):
+    listed = [unit["FragmentPath"], *unit["DropInPaths"].replace(r"\x5c", "\\").split()]
+    for path in (*files, *(path for path in listed if path.startswith(folder))):
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path).st_mtime > started.timestamp():
                 return True

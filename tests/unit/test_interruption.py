@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 
 import pytest
@@ -38,30 +39,42 @@ def unit(tmp_path):
     return written(tmp_path / "web2py@public.socket", START - 1)
 
 
+@pytest.fixture
+def is_outdated(tmp_path):
+    """With units in another folder than systemd's."""
+    return functools.partial(interruption.is_outdated, folder=f"{tmp_path}/")
+
+
 def written(path, when: float):
     path.write_text("[Unit]\n")
     os.utime(path, (when, when))
     return path
 
 
-def test_a_unit_runs_with_files_that_are_older_than_its_start(unit, tmp_path):
+def test_a_unit_runs_with_files_that_are_older_than_its_start(unit, tmp_path, is_outdated):
     older, newer = (written(tmp_path / f"{when}.conf", START + when) for when in (-0.001, 0.001))
-    assert not interruption.is_outdated(show(unit))
-    assert not interruption.is_outdated(show(unit, f"{older} {tmp_path}/gone.conf"), [str(older), "/no/such/file"])
-    assert interruption.is_outdated(show(unit, f"{older} {newer}"))
-    assert interruption.is_outdated(show(unit), [str(older), str(newer)])
-    assert interruption.is_outdated(show(newer, str(older)))
+    assert not is_outdated(show(unit))
+    assert not is_outdated(show(unit, f"{older} {tmp_path}/gone.conf"), [str(older), "/no/such/file"])
+    assert is_outdated(show(unit, f"{older} {newer}"))
+    assert is_outdated(show(unit), [str(older), str(newer)])
+    assert is_outdated(show(newer, str(older)))
 
 
-def test_a_drop_in_that_systemd_has_not_read_is_newer(unit):
-    assert interruption.is_outdated(show(unit, reload="yes"))
+def test_a_drop_in_that_systemd_has_not_read_is_newer(unit, is_outdated):
+    assert is_outdated(show(unit, reload="yes"))
 
 
 @pytest.mark.parametrize("fragment", ["", "/etc/systemd/system/web2py@.service"])
-def test_a_unit_that_has_never_run_is_not_outdated(fragment):
-    assert not interruption.is_outdated(show(fragment, started="", reload="yes"))
+def test_a_unit_that_has_never_run_is_not_outdated(fragment, is_outdated):
+    assert not is_outdated(show(fragment, started="", reload="yes"))
 
 
-def test_a_drop_in_of_a_mount_has_a_backslash_in_its_name(unit, tmp_path):
+def test_a_drop_in_of_a_mount_has_a_backslash_in_its_name(unit, tmp_path, is_outdated):
     path = written(tmp_path / r"var-lib-all\x2dnotes.conf", START + 1)
-    assert interruption.is_outdated(show(unit, str(path).replace("\\", r"\x5c")))
+    assert is_outdated(show(unit, str(path).replace("\\", r"\x5c")))
+
+
+def test_what_a_generator_writes_anew_is_no_reason_to_restart(unit, is_outdated, tmp_path_factory):
+    path = written(tmp_path_factory.mktemp("generator") / "order.conf", START + 1)
+    assert not is_outdated(show(unit, str(path)))
+    assert is_outdated(show(unit), [str(path)])
