@@ -10,23 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.module_utils.site import frontend_applications, url_host
+from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla
 
 # web2py's own names: the application admin, and the controller appadmin of every application.
 ADMINISTRATION_PATHS = r"^(/(?:admin|\w+/appadmin)(?:/.*)?)$"
 # Versions in the URLs of static files are web2py's (web2py book, "Static asset management").
 VERSION = r"_\d+\.\d+\.\d+/"
-
-# Mozilla's guidelines 5.7, level "intermediate": https://ssl-config.mozilla.org
-TLS = {
-    "ciphers": (
-        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-        "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-        "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
-        "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
-    ),
-    "groups": "X25519:prime256v1:secp384r1",
-    "minimum": "TLSv1.2",
-}
 
 
 def answers(site: Mapping[str, Any], https: str) -> dict[str, list[dict[str, Any]]]:
@@ -82,7 +71,7 @@ def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
         "static_pattern": rf"^/({'|'.join(applications)})/static/(?:{VERSION})?(.*)$" if applications else "",
         "static_max_age": int(declaration["static_max_age"]),
         "versioned_max_age": 31536000,
-        "tls": TLS,
+        "tls": mozilla.INTERMEDIATE,
         "user": declaration["user"],
         "group": declaration["group"],
         "root": declaration["root"],

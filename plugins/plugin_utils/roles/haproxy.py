@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.module_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import (
     Host,
     bracketed,
@@ -95,6 +96,7 @@ def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[st
         "https_location": f"https://%[req.fhdr(host),host_only]{port}",
         "health_host": bracketed(health_host),
         "servers": servers,
+        "tls": mozilla.INTERMEDIATE,
         "statistics_address": bracketed(values["statistics_address"]),
         "keepalived": keepalived_of(values["keepalived"], host.facts) if values["keepalived"] else {},
         "has_keepalived": bool(values["keepalived"]),
