@@ -415,10 +415,8 @@ class Run:
     seconds: float
 
     def stats(self) -> dict[str, dict[str, int]]:
-        found = re.findall(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+).*?failed=(\d+)", self.output, re.MULTILINE)
-        return {
-            name: {"ok": int(ok), "changed": int(changed), "failed": int(failed)} for name, ok, changed, failed in found
-        }
+        recap = re.findall(r"^(\S+)\s+: (ok=.*)$", self.output, re.MULTILINE)
+        return {host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in recap}
 
     def changes(self) -> int:
         return sum(host["changed"] for host in self.stats().values())
@@ -458,7 +456,12 @@ def as_text(value):
     return [as_text(item) for item in value] if isinstance(value, list) else str(value)
 
 
-def play(*arguments: str, variables: dict | None = None, playbook: pathlib.Path | None = None) -> Run:
+def play(
+    *arguments: str,
+    variables: dict | None = None,
+    playbook: pathlib.Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> Run:
     """Run the site playbook (or another) as a user would, on the machines of this scenario."""
     command = ["ansible-playbook", f"--limit={os.environ.get('DISTRO') or 'all'}", *arguments]
     if variables:
@@ -470,7 +473,7 @@ def play(*arguments: str, variables: dict | None = None, playbook: pathlib.Path 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **(environment or {})},
     )
     return Run(done.returncode, done.stdout, time.monotonic() - started)
 

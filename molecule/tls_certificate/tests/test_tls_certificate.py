@@ -6,21 +6,16 @@ Each test drives all machines of the scenario at once through apply.yml, which i
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import socket
 import ssl
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
 import yaml
+from browser import Run, play, wait_for
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -89,42 +84,17 @@ MACHINES = [Machine(f"tls_certificate-{group}") for group in groups()]
 every_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
 
 
-class Run:
-    """The end of a run of apply.yml."""
-
-    def __init__(self, status: int, output: str) -> None:
-        self.status = status
-        self.output = output
-        recap = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)
-        self.counts = {
-            host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in recap
-        }
-
-    @property
-    def changed(self) -> set[int]:
-        """How many tasks changed something, as a set: one number where all machines agree."""
-        return {counts["changed"] for counts in self.counts.values()}
+def changed(run: Run) -> set[int]:
+    """How many tasks changed something, as a set: one number where all machines agree."""
+    return {counts["changed"] for counts in run.stats().values()}
 
 
 def apply(
     *arguments: str, playbook: str = "apply.yml", environment: dict[str, str] | None = None, **variables: Any
 ) -> Run:
-    extra = WORK / "extra_variables.json"
-    extra.write_text(json.dumps(variables))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible.cli.playbook", str(SCENARIO / playbook)),
-            *("--limit", ",".join(groups()), "--extra-vars", f"@{extra}", *arguments),
-        ],
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert "[DEPRECATION WARNING]" not in done.stdout
-    return Run(done.returncode, done.stdout)
+    run = play(*arguments, variables=variables, playbook=SCENARIO / playbook, environment=environment)
+    assert "[DEPRECATION WARNING]" not in run.output
+    return run
 
 
 def certificates(**changes: dict[str, Any]) -> dict[str, Any]:
@@ -137,13 +107,6 @@ def certificates(**changes: dict[str, Any]) -> dict[str, Any]:
 def succeed(run: Run) -> Run:
     assert run.status == 0, run.output
     return run
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true within 10 seconds"
-        time.sleep(0.05)
 
 
 @every_machine
@@ -217,7 +180,7 @@ def test_the_authority_is_one_and_protected() -> None:
 
 def test_check_mode_reports_no_change_where_none_is_needed() -> None:
     run = succeed(apply("--check", "--diff"))
-    assert run.changed == {0}, run.output
+    assert changed(run) == {0}, run.output
     assert "RUNNING HANDLER" not in run.output
 
 
@@ -232,9 +195,9 @@ def test_values_given_as_text_mean_the_same() -> None:
 
 def test_one_certificate_costs_few_tasks() -> None:
     run = succeed(apply(**certificates(www={})))
-    assert run.changed == {0}
+    assert changed(run) == {0}
     # One of them gathers facts.
-    assert {counts["ok"] for counts in run.counts.values()} == {13}
+    assert {counts["ok"] for counts in run.stats().values()} == {13}
 
 
 def test_a_certificate_that_runs_out_is_renewed_and_loaded() -> None:
@@ -250,9 +213,9 @@ def test_a_certificate_that_runs_out_is_renewed_and_loaded() -> None:
     predicted = succeed(apply("--check", **certificates(www={})))
     assert {machine.name: machine.serial("www") for machine in MACHINES} == short
     renewed = succeed(apply(**certificates(www={})))
-    assert 0 not in renewed.changed
+    assert 0 not in changed(renewed)
     assert "RUNNING HANDLER [Hear of a changed certificate]" in renewed.output
-    assert predicted.counts == renewed.counts
+    assert predicted.stats() == renewed.stats()
     for machine in MACHINES:
         assert machine.serial("www") != short[machine.name]
         wait_for(lambda machine=machine: machine.serves("www", CA / "ca.pem", "www.example.org"))
@@ -348,10 +311,10 @@ def test_a_run_that_was_cut_off_before_the_trust_store_knew_is_made_good(added: 
         machine.host.check_output("update-ca-certificates --fresh")
         machine.host.check_output("mv /root/tls_certificate_ca.crt /usr/local/share/ca-certificates/")
         assert machine.host.run(f"openssl verify {FOLDER}/added_ca/cert.pem").rc != 0
-    assert succeed(apply(**TRUSTING)).changed == {1}
+    assert changed(succeed(apply(**TRUSTING))) == {1}
     for machine in MACHINES:
         machine.host.check_output(f"openssl verify {FOLDER}/added_ca/cert.pem")
-    assert succeed(apply(**TRUSTING)).changed == {0}
+    assert changed(succeed(apply(**TRUSTING))) == {0}
 
 
 def test_what_is_absent_is_removed(added: Run) -> None:
@@ -360,8 +323,8 @@ def test_what_is_absent_is_removed(added: Run) -> None:
     assert all(machine.host.file(f"{FOLDER}/{name}/privkey.pem").exists for machine in MACHINES for name in ADDED)
     removed = succeed(apply(**absent))
     # The certificates, the trust in the CA and the list of what is trusted.
-    assert predicted.changed == {2}
-    assert removed.changed == {3}
+    assert changed(predicted) == {2}
+    assert changed(removed) == {3}
     for machine in MACHINES:
         assert not any(machine.host.file(f"{FOLDER}/{name}").exists for name in ADDED)
         command = f"openssl x509 -in {FOLDER}/www/chain.pem -noout -subject"
@@ -414,7 +377,7 @@ def test_bad_input_is_refused_before_anything_is_changed(case: str) -> None:
     assert run.status == 2, run.output
     for message in messages:
         assert message in " ".join(run.output.replace("''", "'").split())
-    assert run.changed == {0}
+    assert changed(run) == {0}
     assert [machine.state() for machine in MACHINES] == before
 
 
@@ -435,5 +398,5 @@ def test_another_release_of_debian_is_refused() -> None:
     assert run.status == 2
     output = " ".join(run.output.split())
     assert "distribution is Debian 11.11; it must be Debian bookworm or trixie." in output
-    assert run.changed == {0}
+    assert changed(run) == {0}
     assert [machine.state() for machine in MACHINES] == before

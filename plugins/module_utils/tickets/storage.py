@@ -12,7 +12,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .ticket import MOST_STORED, Ticket
@@ -26,19 +26,7 @@ OPTIONS = {
     "data": {"type": "path", "default": DATA},
     "user": {"type": "str", "default": "web2py"},
 }
-COLUMNS = (
-    "application",
-    "ticket_id",
-    "server",
-    "client",
-    "created",
-    "layer",
-    "error_type",
-    "message",
-    "traceback",
-    "code",
-    "fingerprint",
-)
+COLUMNS = tuple(field.name for field in fields(Ticket) if field.name not in ("data", "size"))
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS ticket (
     application text NOT NULL,
