@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -250,6 +250,17 @@ def assert_secret(host, secrets: Iterable[str], *more: str) -> None:
         found = host.run(f"({command}) 2>/dev/null | grep -aFf /root/secrets/all | head -c 300")
         assert found.stdout == "", command
     host.check_output("rm -r /root/secrets")
+
+
+@contextlib.contextmanager
+def out_of_service(site: Site) -> Iterator[None]:
+    """As an administrator stops web2py, behind a front end that goes on."""
+    unit = site.front_end.web2py.removesuffix(".service")
+    site.run(f"systemctl stop {unit}.socket {unit}.service")
+    try:
+        yield
+    finally:
+        site.run(f"systemctl start {unit}.socket {unit}.service")
 
 
 def assert_unavailable_until_it_starts(site: Site, settings: str) -> None:

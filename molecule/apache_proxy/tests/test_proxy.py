@@ -9,7 +9,7 @@ import hashlib
 import os
 
 import pytest
-from browser import NAME, PROBE, assert_unavailable_until_it_starts, load, play, wait_for
+from browser import NAME, PROBE, assert_unavailable_until_it_starts, load, out_of_service, play, wait_for
 
 SITE_FILE = "/etc/apache2/web2py/apache_proxy.conf"
 # An echo server of the few lines of RFC 6455 that a handshake and one short text need.
@@ -46,25 +46,19 @@ def test_a_second_run_changes_nothing():
 
 def test_only_listed_applications_are_passed_on(site):
     """Apache itself answers the others: web2py is not even asked."""
-    site.run("systemctl stop web2py@public.socket web2py@public.service")
-    try:
+    with out_of_service(site):
         assert site.ask("/welcome").status == 503
         for path in ("/examples", "/examples/default/index", "/nothing", "/welcomes"):
             assert site.ask(path).status == 404, path
-    finally:
-        site.run("systemctl start web2py@public.socket web2py@public.service")
 
 
 def test_a_daemon_out_of_service_is_a_503_that_says_when_to_come_back(site):
-    site.run("systemctl stop web2py@public.socket web2py@public.service")
-    try:
+    with out_of_service(site):
         for scheme in ("http", "https"):
             answer = site.ask("/welcome", scheme)
             assert (answer.status, answer["Retry-After"]) == (503, "5")
             assert b"being maintained" in answer.body and b"Apache" not in answer.body
         assert site.ask("/welcome/static/css/bootstrap.min.css").status == 200
-    finally:
-        site.run("systemctl start web2py@public.socket web2py@public.service")
     wait_for(lambda: site.ask("/welcome", host=NAME).status == 200, 5)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import socket
 
-from browser import NAME, PROBE, assert_unavailable_until_it_starts, load, play, wait_for
+from browser import NAME, PROBE, assert_unavailable_until_it_starts, load, out_of_service, play, wait_for
 
 SITE_FILE = "/etc/lighttpd/web2py/lighttpd_fcgi.conf"
 
@@ -88,10 +88,7 @@ def test_a_web2py_that_cannot_start_is_a_503_until_it_can(site):
 
 
 def test_a_web2py_out_of_service_is_a_503_that_says_when_to_come_back(site):
-    site.run("systemctl stop web2py-fcgi.socket web2py-fcgi.service")
-    try:
+    with out_of_service(site):
         answer = site.ask("/welcome")
         assert (answer.status, answer["Retry-After"]) == (503, "5")
-    finally:
-        site.run("systemctl start web2py-fcgi.socket web2py-fcgi.service")
     wait_for(lambda: site.ask("/welcome", host=NAME).status == 200, 5)
