@@ -284,7 +284,11 @@ class SQLite(Database):
             end = time.monotonic() + LONGEST_QUERY
             self.connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
         else:
-            self.connection.execute("PRAGMA journal_mode = WAL")
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.Error:
+                self.connection.close()
+                raise
         self.refused = sqlite3.DataError
 
     def begin(self, cursor: Any, lock: str) -> None:
