@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 
 # Gone after a boot, as is all that was not loaded.
@@ -43,8 +44,8 @@ def is_outdated(shown: str, files: Iterable[str] = (), folder: str = UNITS) -> b
         return True
     started = datetime.datetime.strptime(unit["ActiveEnterTimestamp"], "%a %Y-%m-%d %H:%M:%S.%f UTC")
     started = started.replace(tzinfo=datetime.timezone.utc)
-    # A backslash, as units of mounts have it in their names, is escaped in a list.
-    listed = [unit["FragmentPath"], *unit["DropInPaths"].replace(r"\x5c", "\\").split()]
+    # As in a shell: names with a backslash, as units of mounts have, are in quotes.
+    listed = [unit["FragmentPath"], *shlex.split(unit["DropInPaths"])]
     for path in (*files, *(path for path in listed if path.startswith(folder))):
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path).st_mtime > started.timestamp():

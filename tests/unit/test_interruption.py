@@ -71,7 +71,8 @@ def test_a_unit_that_has_never_run_is_not_outdated(fragment, is_outdated):
 
 def test_a_drop_in_of_a_mount_has_a_backslash_in_its_name(unit, tmp_path, is_outdated):
     path = written(tmp_path / r"var-lib-all\x2dnotes.conf", START + 1)
-    assert is_outdated(show(unit, str(path).replace("\\", r"\x5c")))
+    quoted = str(path).replace("\\", "\\\\")
+    assert is_outdated(show(unit, f'"{quoted}" /no/such/file'))
 
 
 def test_what_a_generator_writes_anew_is_no_reason_to_restart(unit, is_outdated, tmp_path_factory):
