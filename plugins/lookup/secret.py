@@ -54,7 +54,7 @@ class LookupModule(LookupBase):
 
     def secret(self, directory, name, checking):
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise AnsibleLookupError(f"secret: found the name {name!r}, allowed are letters, digits, _, - and dots")
+            raise AnsibleLookupError(f"secret: the name is {name!r}; it must be letters, digits, _, - and dots")
         path = os.path.join(directory, name)
         if not os.path.exists(path):
             if checking:

@@ -141,7 +141,7 @@ def problem(path: str, answers: Sequence[Answer]) -> str:
     bad = next((answer for answer in answers if not answer.good), None)
     if bad is None:
         return ""
-    text = f"{path}: {bad.error}" if bad.error else f"{path}: found status {bad.status}, allowed is any below 500"
+    text = f"{path}: {bad.error}" if bad.error else f"{path}: the status is {bad.status}; it must be below 500"
     return f"{text}, with the ticket {bad.ticket}" if bad.ticket else text
 
 

@@ -89,7 +89,7 @@ def chosen(states: Mapping[str, str], backend: str, servers: Sequence[str], *, o
     for server in servers:
         if server not in states:
             known = ", ".join(sorted(states)) or f"none, because there is no backend {backend!r}"
-            raise RuntimeFault(f"server: found {server!r}, allowed are the servers of {backend!r}: {known}")
+            raise RuntimeFault(f"server is {server!r}; it must be a server of {backend!r}: {known}")
     return list(servers)
 
 

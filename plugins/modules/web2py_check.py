@@ -144,12 +144,12 @@ def main():
     params = module.params
     for name in ("port", "requests", "concurrency", "timeout", "deadline"):
         if params[name] < 1:
-            module.fail_json(msg=f"{name}: found {params[name]}, allowed are whole numbers from 1")
+            module.fail_json(msg=f"{name} is {params[name]}; it must be at least 1")
     wrong = [
         path for path in params["paths"] if not path.startswith("/") or not path.isascii() or not path.isprintable()
     ]
     if wrong or not params["paths"] or " " in "".join(params["paths"]):
-        module.fail_json(msg=f"paths: found {params['paths']!r}, allowed are URL paths such as /shop/default/index")
+        module.fail_json(msg=f"paths is {params['paths']!r}; it must be URL paths such as /shop/default/index")
     result = {"changed": False, "paths": [], "former_processes": 0}
     if module.check_mode:
         module.exit_json(**result)

@@ -207,9 +207,9 @@ def main():
     )
     params = module.params
     if params["keep"] is not None and params["keep"] < 1:
-        module.fail_json(msg=f"keep: found {params['keep']}, allowed are whole numbers from 1")
+        module.fail_json(msg=f"keep is {params['keep']}; it must be at least 1")
     if params["target"] is not None and not engine.is_snapshot(params["target"]):
-        module.fail_json(msg=f"target: found {params['target']!r}, allowed is what the filter rollback_target gives")
+        module.fail_json(msg=f"target is {params['target']!r}; it must be what the filter rollback_target gives")
     try:
         host = Host(params, module.check_mode)
         if params["state"] == "recorded":

@@ -87,7 +87,7 @@ def main():
         try:
             since = datetime.datetime.fromisoformat(module.params["since"]).astimezone(datetime.timezone.utc)
         except ValueError:
-            module.fail_json(msg=f"since: found {module.params['since']!r}, allowed is a time such as 2026-11-24T08:00")
+            module.fail_json(msg=f"since is {module.params['since']!r}; it must be a time such as 2026-11-24T08:00")
     found = storage.applications(module.params["settings"], module.params["data"])
     if not found:
         module.fail_json(

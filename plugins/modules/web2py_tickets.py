@@ -64,9 +64,7 @@ def chosen(module, found):
     unknown = sorted(set(names).difference(one.application for one in found))
     if unknown:
         known = ", ".join(one.application for one in found) or "none"
-        module.fail_json(
-            msg=f"applications: found {', '.join(unknown)}, allowed are those with tickets in a database: {known}"
-        )
+        module.fail_json(msg=f"applications is {', '.join(unknown)}; those with tickets in a database are {known}")
     return [one for one in found if not names or one.application in names]
 
 

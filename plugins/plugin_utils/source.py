@@ -570,7 +570,7 @@ def fetch_url(url: str, checksum: str, allowed: Limits = Limits()) -> str:
     expected = checksum.removeprefix("sha256:").lower()
     shown = _without_secrets(url, url)
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
-        raise SourceError(f"checksum of {shown}: found {checksum!r}, allowed are 64 hexadecimal digits of a SHA-256")
+        raise SourceError(f"checksum of {shown} is {checksum!r}; it must be 64 hexadecimal digits of a SHA-256")
     target = os.path.join(cache_directory(), f"download-{expected[:16]}")
     with _locked(target):
         if os.path.exists(target) and _sha256_of(target) == expected:
@@ -721,11 +721,11 @@ def read_source(source: Any, variable: str, allowed: Limits = Limits()) -> Tree:
     """Read what an inventory gives as a source: exactly one of `path`, `url` (with `checksum`), `git`."""
     forms = "{path: …}, {url: …, checksum: sha256} or {git: …, version: …}"
     if not isinstance(source, Mapping):
-        raise SourceError(f"{variable}: found {type(source).__name__}, allowed is one of {forms}")
+        raise SourceError(f"{variable} is a {type(source).__name__}; it must be one of {forms}")
     given = [key for key in SOURCE_KEYS if source.get(key)]
     known = {"path": set(), "url": {"checksum"}, "git": {"version"}}
     if len(given) != 1 or set(source) - {given[0]} - known[given[0]]:
-        raise SourceError(f"{variable}: found the keys {sorted(source)}, allowed is one of {forms}")
+        raise SourceError(f"{variable} has the keys {sorted(source)}; it must be one of {forms}")
     kind = given[0]
     try:
         if kind == "path":

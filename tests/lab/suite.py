@@ -195,7 +195,7 @@ def on(distribution: str, name: str, keep: bool) -> Step:
 def setting(name: str, allowed: tuple[str, ...]) -> str:
     value = os.environ.get(name, "")
     if value not in allowed:
-        raise lab.LabError(f"{name} is '{value}'; allowed is one of: {', '.join(filter(None, allowed))}")
+        raise lab.LabError(f"{name} is '{value}'; it must be one of: {', '.join(filter(None, allowed))}")
     return value
 
 

@@ -124,7 +124,7 @@ def test_a_server_that_is_going_down_is_not_ready():
 
 
 def test_an_unknown_server_is_named_with_those_that_there_are():
-    with pytest.raises(haproxy_socket.RuntimeFault, match="'web3', allowed are the servers of 'servers': web1, web2"):
+    with pytest.raises(haproxy_socket.RuntimeFault, match="'web3'; it must be a server of 'servers': web1, web2"):
         FakeHAProxy(web1={}, web2={}).set("web3", "drain")
     with pytest.raises(haproxy_socket.RuntimeFault, match="no backend 'others'"):
         FakeHAProxy(web1={}).set("web1", "drain", backend="others")

@@ -171,10 +171,10 @@ def test_archives_with_devices_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("x.zip", "found str"),
-        ({}, "found the keys"),
-        ({"path": "a", "git": "b"}, "found the keys"),
-        ({"path": "a", "checksum": "b"}, "found the keys"),
+        ("x.zip", "is a str; it must be"),
+        ({}, "has the keys"),
+        ({"path": "a", "git": "b"}, "has the keys"),
+        ({"path": "a", "checksum": "b"}, "has the keys"),
         ({"url": "http://127.0.0.1/x"}, "needs `checksum`"),
         ({"url": "http://127.0.0.1/x", "checksum": "12"}, "64 hexadecimal digits"),
         ({"git": "x"}, "needs `version`"),
@@ -183,7 +183,7 @@ def test_archives_with_devices_are_refused(tmp_path):
     ],
 )
 def test_faulty_sources_name_the_variable(value, words):
-    with pytest.raises(source.SourceError, match=r"^web2py_source: ") as caught:
+    with pytest.raises(source.SourceError, match=r"^web2py_source\b") as caught:
         source.read_source(value, "web2py_source")
     assert words in str(caught.value)
 

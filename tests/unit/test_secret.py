@@ -78,7 +78,7 @@ def test_what_is_there_already_stays(folder):
 def test_a_name_that_is_no_file_in_the_folder_is_refused(folder, name):
     with pytest.raises(AnsibleError) as caught:
         lookup(folder, name)
-    assert f"found the name {name!r}, allowed are" in str(caught.value)
+    assert f"the name is {name!r}; it must be" in str(caught.value)
     assert not folder.exists()
 
 

@@ -134,7 +134,7 @@ def test_waiting_ends(balancer):
     result = balancer.module(server="two", state="ready", timeout=1)
     assert result["failed"] and "'two' is set to ready, but after 1 seconds its status is DOWN" in result["msg"]
     result = balancer.module(server="four", state="drain")
-    assert result["failed"] and "allowed are the servers of 'servers': one, three, two" in result["msg"]
+    assert result["failed"] and "it must be a server of 'servers': one, three, two" in result["msg"]
 
 
 def test_no_reload_loses_a_connection(balancer):

@@ -124,7 +124,7 @@ def stopped(variables: dict, requests: int, capsys, what: str) -> str:
 
 def test_a_broken_application_stops_at_the_first_host(version, capsys):
     output = stopped(version("v3", **RAISES), MANY, capsys, "the controller")
-    assert "/counter/default/index: found status 500" in output
+    assert "/counter/default/index: the status is 500" in output
     ticket = output.partition("with the ticket counter/")[2].split()[0].rstrip(".")
     assert WEB1.file(f"/var/lib/web2py/data/counter/errors/{ticket}").exists, output[-3000:]
 
@@ -166,7 +166,7 @@ def test_what_the_site_playbook_broke_on_one_host_is_healed_by_the_rollback(vers
     """The other one is there already, and stays."""
     limit = "--limit=release-web1,release-balancer"
     run = play(limit, variables=version("v3", **RAISES), playbook=PROJECT / "playbooks/web.yml")
-    assert run.status != 0 and "/counter/default/index: found status 500" in run.output
+    assert run.status != 0 and "/counter/default/index: the status is 500" in run.output
     assert {len(history(host)) for host in WEB.values()} == {2}
     run = play(playbook=ROLLBACK)
     assert run.status == 0, run.output[-3000:]

@@ -58,7 +58,7 @@ CREATE INDEX IF NOT EXISTS "{table}_ticket_id" ON "{table}" (ticket_id);
 
 def web2pys_table(application: str) -> str:
     if not re.fullmatch(r"\w+", application, re.ASCII):
-        raise ValueError(f"application {application!r}: allowed are letters, digits and underscores")
+        raise ValueError(f"application is {application!r}; it must be letters, digits and underscores")
     return f"web2py_ticket_{application}"
 
 
