@@ -15,7 +15,7 @@ RUNS = "/run/web2py.deployment"
 # Where administrators, and roles, put units; what generators write below /run is newer after each reload of systemd.
 UNITS = "/etc/systemd/system/"
 PROPERTIES = "--property=ActiveEnterTimestamp,FragmentPath,DropInPaths,NeedDaemonReload"
-SHOW = ("systemctl", "show", "--timestamp=us+utc", PROPERTIES)
+SHOW = ("systemctl", "show", "--timestamp=us+utc", PROPERTIES, "--")
 
 
 def mark_run(name: str, state: str, check: bool, folder: str = RUNS) -> bool:
