@@ -34,7 +34,7 @@ def test_another_run_changes_nothing(arguments):
 def test_values_given_as_text_mean_the_same(group, entries):
     run = play(f"--limit={group}", variables=browser.as_text({**DEFAULTS, **entries}))
     assert run.status == 0, run.output
-    assert changes(run) == 0, run.changed_tasks()
+    assert run.changes() == 0, run.changed_tasks()
 
 
 def test_a_mount_that_is_refused_says_why_and_can_be_removed(second):
