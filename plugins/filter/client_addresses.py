@@ -31,13 +31,13 @@ _value:
 """
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import inventory
 
 
 def client_addresses(hosts):
     try:
-        return data.client_addresses(list(hosts))
-    except ValueError as error:
+        return inventory.client_addresses(hosts)
+    except inventory.SiteError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

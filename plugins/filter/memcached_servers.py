@@ -40,9 +40,9 @@ _value:
   sample: ['192.0.2.7:11211', '[2001:db8::1]:11211']
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import inventory
 
 
 class FilterModule:
     def filters(self):
-        return {"memcached_servers": data.memcached_servers}
+        return {"memcached_servers": inventory.memcached_servers}

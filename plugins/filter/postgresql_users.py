@@ -9,7 +9,7 @@ short_description: Input of the role postgresql, the users of applications
 version_added: 1.0.0
 author: web2py.deployment contributors (@web2py)
 description:
-  - One user for each application with a database, with a limit of connections that suits the web hosts.
+  - One user for each application with a database, and one for tickets that are kept there.
 options:
   _input:
     description: The list C(web2py_applications).
@@ -20,15 +20,13 @@ options:
     description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
     type: dict
     required: true
-  hosts:
-    description: Variables of the web hosts, as P(web2py.deployment.postgresql_connections#filter) takes them.
-    type: list
-    elements: dict
-    default: []
+  connection_limit:
+    description: How many connections each of them may have; as many as the role allows where none is given.
+    type: int
 """
 
 EXAMPLES = r"""
-postgresql_users: "{{ web2py_applications | web2py.deployment.postgresql_users(secrets, [hostvars['www1']]) }}"
+postgresql_users: "{{ web2py_applications | web2py.deployment.postgresql_users(secrets, 40) }}"
 """
 
 RETURN = r"""
@@ -37,9 +35,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import database
 
 
 class FilterModule:
     def filters(self):
-        return {"postgresql_users": data.postgresql_users}
+        return {"postgresql_users": database.users}

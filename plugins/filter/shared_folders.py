@@ -29,9 +29,9 @@ _value:
   sample: [uploads, errors]
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import cluster
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import storage
 
 
 class FilterModule:
     def filters(self):
-        return {"shared_folders": cluster.shared_folders}
+        return {"shared_folders": storage.shared_folders}

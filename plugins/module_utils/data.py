@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -41,22 +41,8 @@ TICKETS_SECRET = "web2py-tickets.database_password"  # noqa: S105 (the name of a
 # Where no database server is.
 TICKETS_SQLITE = "/var/lib/web2py/data/web2py-tickets/tickets.sqlite"
 
-# Defaults of the roles; a unit test compares.
+# As in the role's argument specs; a unit test compares.
 POOL_SIZE = 5
-WORKERS = {
-    "apache_wsgi_processes": 2,
-    "apache_wsgi_threads": 8,
-    "lighttpd_fcgi_processes": 16,
-    "processes": 2,
-    "threads": 16,
-    "workers": 1,
-}
-# PostgreSQL keeps three for superusers; then the backup and persons at psql.
-NOT_OF_WEB_HOSTS = 10
-# On each web host a migration, and sessions that are deleted or tickets that are collected.
-JOBS = 2
-# At a reload, processes that finish their last requests stand beside those that begin.
-GENERATIONS = 2
 
 
 def has_database(item: Mapping[str, Any]) -> bool:
@@ -248,151 +234,6 @@ def tickets_settings(server: Mapping[str, Any], secrets: Mapping[str, str], dupl
         database = {**server, **tickets_database(secrets)}
         found = {"database": libpq(database), "uri": dal_uri(database), "driver_args": dal_driver_args(database)}
     return {**found, "duplicates": duplicates}
-
-
-def postgresql_users(
-    applications: Any, secrets: Mapping[str, str], hosts: Iterable[Mapping[str, Any]] = ()
-) -> list[dict[str, Any]]:
-    """Input of the role postgresql: one user for each application with a database, and one for tickets.
-
-    Web hosts are given by their variables. What a user needs for all requests that they can work on at once, and at a
-    reload twice that, is all it gets: an application that takes more leaves the others theirs.
-    """
-    databases = [database_of(item, secrets) for item in with_data(applications) if has_database(item)]
-    if tickets_applications(applications):
-        databases.append(tickets_database(secrets))
-    hosts = list(hosts)
-    limit = {"connection_limit": GENERATIONS * user_connections(hosts)} if hosts else {}
-    return [{"name": database["user"], "password": database["password"], **limit} for database in databases]
-
-
-def postgresql_databases(applications: Any) -> list[dict[str, Any]]:
-    """Input of the role postgresql: the database of each application, and the one of tickets."""
-    databases = [
-        {"name": item["database"].get("name", item["name"]), "owner": item["database"].get("user", item["name"])}
-        for item in with_data(applications)
-        if has_database(item)
-    ]
-    if tickets_applications(applications):
-        databases.append({"name": TICKETS["name"], "owner": TICKETS["user"]})
-    return databases
-
-
-def postgresql_hba(applications: Any, addresses: Sequence[str]) -> list[dict[str, Any]]:
-    """Input of the role postgresql: each user reaches his database, from the host itself and from these addresses."""
-    rules: list[dict[str, Any]] = []
-    for database in postgresql_databases(applications):
-        rule = {"databases": [database["name"]], "users": [database["owner"]], "method": "scram-sha-256"}
-        rules.append({"type": "local", **rule})
-        rules += [{"type": "hostssl", "address": address, **rule} for address in addresses]
-    return rules
-
-
-def user_connections(hosts: Iterable[Mapping[str, Any]]) -> int:
-    """How many connections one user needs when all web hosts, given by their variables, work for its application.
-
-    pydal gives each thread a connection while it works, and keeps no more of them in a process than it has threads.
-    """
-    needed = 1
-    for host in hosts:
-        needed += JOBS + sum(processes * threads for processes, threads in web_processes(host))
-        # Each worker of the scheduler, and each task that it runs.
-        workers = entries(host.get("web2py_daemon_scheduler_workers"))
-        needed += sum(2 * _workers(item, "workers") for item in workers if present(item))
-    return needed
-
-
-def postgresql_connections(applications: Any, hosts: Iterable[Mapping[str, Any]]) -> int:
-    """How many connections the database server has to take from the web hosts, given by their variables.
-
-    So many that one user who has all that its limit allows leaves each of the others what it needs. PostgreSQL changes
-    the number only by a restart: the result is 100, 200, 400 and so on.
-    """
-    users = len(postgresql_databases(applications))
-    needed = NOT_OF_WEB_HOSTS
-    if users:
-        needed += (users - 1 + GENERATIONS) * user_connections(hosts)
-    connections = 100
-    while connections < needed:
-        connections *= 2
-    return connections
-
-
-def web_processes(host: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Of what works on requests on a web host: number of processes, and threads of each."""
-    frontend = host.get("web2py_frontend", "apache_wsgi")
-    instances = host.get("web2py_daemon_instances", [{}] if frontend == "apache_proxy" else [])
-    found = [(_workers(item, "processes"), _workers(item, "threads")) for item in entries(instances) if present(item)]
-    if frontend == "apache_wsgi":
-        found.append((_workers(host, "apache_wsgi_processes"), _workers(host, "apache_wsgi_threads")))
-    elif frontend == "lighttpd_fcgi":
-        # uWSGI's processes have one thread each.
-        found.append((_workers(host, "lighttpd_fcgi_processes"), 1))
-    return found
-
-
-def _workers(given: Mapping[str, Any], name: str) -> int:
-    value = given.get(name, WORKERS[name])
-    if not re.fullmatch("[1-9][0-9]*", str(value)):
-        raise ValueError(f"{name}: found {value!r}, allowed are whole numbers from 1")
-    return int(value)
-
-
-def client_addresses(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Addresses from which hosts, given by their variables, come to other hosts of the site.
-
-    Who may connect to a database, a share or a web host follows from these. A host says itself what its facts are, so
-    they are worth one address of one machine.
-    """
-    addresses: list[str] = []
-    for host in hosts:
-        name = host.get("inventory_hostname")
-        facts = host.get("ansible_facts") or {}
-        given = host.get("web2py_client_addresses")
-        # Facts of any name become variables.
-        if "web2py_client_addresses" in facts:
-            raise ValueError(
-                f"web2py_client_addresses of host {name!r} is a fact, {facts['web2py_client_addresses']!r}; it must be "
-                "set in the inventory. Find out what on that host, or which cacheable set_fact, has said so"
-            )
-        if given:
-            wrong = networks.errors(given)
-            errors = [f"web2py_client_addresses of host {name!r} {error}" for error in wrong]
-        else:
-            given = [
-                (facts.get("default_ipv4") or {}).get("address") or (facts.get("default_ipv6") or {}).get("address")
-            ]
-            errors = [
-                f"the default route's address of host {name!r} {error} Set web2py_client_addresses for that host"
-                for error in map(networks.address_error, filter(None, given))
-                if error
-            ]
-        if errors:
-            raise ValueError("; ".join(errors))
-        if not all(given):
-            raise ValueError(
-                f"the address of host {name!r} is not known, because it "
-                "could not be reached or is left out by --limit: bring it back or take it out of the inventory, run "
-                "the playbook without --limit, or set web2py_client_addresses for that host"
-            )
-        addresses += [str(address) for address in given]
-    return addresses
-
-
-def memcached_servers(
-    hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]] | None = None, port: int = 11211
-) -> list[str]:
-    """Addresses of cache servers with their port, as `web2py_cache_servers` takes them.
-
-    Hosts of the inventory, given by `hostvars`, are reached by their `ansible_host`, as database and storage are, at
-    their `memcached_port`.
-    """
-    servers = []
-    for host in hosts:
-        known = hostvars[host] if hostvars and host in hostvars else {}
-        address = str(known.get("ansible_host", host))
-        servers.append(f"{f'[{address}]' if ':' in address else address}:{known.get('memcached_port', port)}")
-    return servers
 
 
 def application_settings(

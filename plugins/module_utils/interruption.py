@@ -25,9 +25,8 @@ def mark_run(name: str, state: str, check: bool, folder: str = RUNS) -> bool:
     if check:
         return interrupted
     if state == "begun":
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(path, "w", encoding="utf-8"):
-            pass
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

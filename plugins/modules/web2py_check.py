@@ -19,7 +19,7 @@ description:
   - Waits for a server that is just starting, which refuses connections or answers with 503. Any other failure counts.
 options:
   paths:
-    description: Paths of the requests, from the filter P(web2py.deployment.check_paths#filter).
+    description: Paths of the requests.
     type: list
     elements: str
     required: true
@@ -78,8 +78,6 @@ notes:
   - Processes that finish a long request for longer than O(deadline) are not waited for.
 seealso:
   - module: web2py.deployment.web2py_release
-  - plugin: web2py.deployment.check_paths
-    plugin_type: filter
 """
 
 EXAMPLES = r"""

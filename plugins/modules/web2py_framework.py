@@ -113,8 +113,10 @@ def try_import(path):
 
 def prepare_root(params, check):
     """Folders that web2py expects and may not create, and links for `cd /var/lib/web2py; python3 web2py.py …`."""
-    root, group = params["root"], engine.group_id(params["group"])
+    home, root, group = params["home"], params["root"], engine.group_id(params["group"])
     changes = [
+        beneath.ensure_folder(home, 0, 0, 0o755, check),
+        beneath.ensure_folder(os.path.join(home, "releases"), 0, 0, 0o755, check),
         beneath.ensure_folder(root, 0, group, 0o751, check),
         beneath.ensure_folder(os.path.join(root, "applications"), 0, group, 0o751, check),
         beneath.ensure_folder(os.path.join(root, "site-packages"), 0, group, 0o750, check),
@@ -122,7 +124,7 @@ def prepare_root(params, check):
         engine.ensure_link(os.path.join(root, "logs"), params["logs"], check),
     ]
     for name in ("gluon", "handlers", "scripts", "web2py.py"):
-        target = os.path.join(params["home"], "current", name)
+        target = os.path.join(home, "current", name)
         changes.append(engine.ensure_link(os.path.join(root, name), target, check))
     return any(changes)
 
@@ -179,7 +181,6 @@ def main():
         result["changed"] = prepare_root(params, module.check_mode) or result["changed"]
         if module.check_mode:
             module.exit_json(**result)
-        os.makedirs(folder, mode=0o755, exist_ok=True)
         if not installed:
             install(folder, final, params["_archive"])
         if before != target:

@@ -53,6 +53,7 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.web2py.deployment.plugins.module_utils import beneath
 from ansible_collections.web2py.deployment.plugins.module_utils import release as engine
 
 
@@ -73,9 +74,14 @@ def main():
     link = os.path.join(params["home"], "runtime")
     target = os.path.join("runtimes", params["_release"])
     before = engine.link_target(link)
+
+    def ensure_folders(check):
+        changes = [beneath.ensure_folder(path, 0, 0, 0o755, check) for path in (params["home"], folder)]
+        return any(changes)
+
     result = {
         "release": params["_release"],
-        "changed": not os.path.isdir(final) or before != target,
+        "changed": ensure_folders(True) or not os.path.isdir(final) or before != target,
         "diff": {"before": f"{before or ''}\n", "after": f"{target}\n"},
     }
     if module.check_mode or not result["changed"]:
@@ -83,7 +89,7 @@ def main():
     if not os.path.isdir(final) and not params["_archive"]:
         module.exit_json(needs_archive=True, **result)
     try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        ensure_folders(False)
         if not os.path.isdir(final):
             with engine.staging(folder) as staged:
                 engine.unpack(params["_archive"], staged)

@@ -18,6 +18,7 @@ from ansible_collections.web2py.deployment.plugins.module_utils import data, sit
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import database, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,34 +174,36 @@ class TestClientAddresses:
     def test_the_default_route_unless_told(self):
         six = {"ansible_facts": {"default_ipv4": {}, "default_ipv6": {"address": "2001:db8::1"}}}
         told = {**FACTS, "web2py_client_addresses": ["10.0.0.0/24", "10.1.0.1"]}
-        found = data.client_addresses([FACTS, six, told])
+        found = inventory.client_addresses([FACTS, six, told])
         assert found == ["192.0.2.1", "2001:db8::1", "10.0.0.0/24", "10.1.0.1"]
 
-    @pytest.mark.parametrize("facts", [{}, {"ansible_facts": {}}, {"ansible_facts": {"default_ipv4": {}}}])
+    @pytest.mark.parametrize("facts", [{}, {"ansible_facts": {}}])
     def test_a_host_without_facts_is_named(self, facts):
-        with pytest.raises(ValueError, match=r"'web2'.*--limit"):
-            data.client_addresses([FACTS, {"inventory_hostname": "web2", **facts}])
+        with pytest.raises(inventory.SiteError, match=r"'web2'.*--limit"):
+            inventory.client_addresses([FACTS, {"inventory_hostname": "web2", **facts}])
 
     @pytest.mark.parametrize("address", WIDE)
     @pytest.mark.parametrize("version", ["ipv4", "ipv6"])
     def test_a_host_is_one_address_whatever_its_facts_say(self, address, version):
         facts = {f"default_{version}": {"address": address}}
-        with pytest.raises(ValueError, match="'web2'"):
-            data.client_addresses([{"inventory_hostname": "web2", "ansible_facts": facts}])
+        with pytest.raises(inventory.SiteError, match="'web2'"):
+            inventory.client_addresses([{"inventory_hostname": "web2", "ansible_facts": facts}])
 
     def test_no_fact_stands_for_a_variable(self):
         """Facts become variables, and come before those of the inventory."""
         facts = {**FACTS["ansible_facts"], "web2py_client_addresses": ["192.0.2.66"]}
         host = {"inventory_hostname": "web2", "ansible_facts": facts, "web2py_client_addresses": ["192.0.2.66"]}
-        with pytest.raises(ValueError, match=r"web2py_client_addresses of host 'web2' is a fact, \['192.0.2.66'\];"):
-            data.client_addresses([host])
+        with pytest.raises(
+            inventory.SiteError, match=r"web2py_client_addresses of host 'web2' is a fact, \['192.0.2.66'\];"
+        ):
+            inventory.client_addresses([host])
 
     @pytest.mark.parametrize(
         "given", [["0.0.0.0/0"], ["::/0"], ["10.0.0.0/7"], ["2001::/15"], ["10.0.0.0/8", "11.0.0.0/8"], "all", ["all"]]
     )
     def test_an_administrator_gives_networks_no_wider_than_a_site(self, given):
-        with pytest.raises(ValueError, match="web2py_client_addresses of host 'web2' is "):
-            data.client_addresses([{"inventory_hostname": "web2", "web2py_client_addresses": given}])
+        with pytest.raises(inventory.SiteError, match="web2py_client_addresses of host 'web2' is "):
+            inventory.client_addresses([{"inventory_hostname": "web2", "web2py_client_addresses": given}])
 
 
 @pytest.mark.parametrize(
@@ -305,7 +308,7 @@ class TestErrors:
         ]
         secrets = {"shop.database_password": "long enough 1", "wiki.database_password": "long enough 2"}
         refused_here = data.data_errors(applications, SERVER, [])
-        assert refused_here or problems_of_postgresql(users=data.postgresql_users(applications, secrets)) == []
+        assert refused_here or problems_of_postgresql(users=database.users(applications, secrets)) == []
 
 
 names = st.text("ab_1", min_size=1, max_size=3)
@@ -322,9 +325,9 @@ def test_the_role_postgresql_takes_what_was_found_right(applications):
     if data.data_errors(applications, SERVER, CACHES):
         return
     secrets = dict.fromkeys(data.data_secrets(applications), "made by the lookup")
-    users = data.postgresql_users(applications, secrets)
-    databases = data.postgresql_databases(applications)
-    rules = data.postgresql_hba(applications, ["192.0.2.7"])
+    users = database.users(applications, secrets)
+    databases = database.databases(applications)
+    rules = database.hba(applications, ["192.0.2.7"])
     assert problems_of_postgresql(users=users, databases=databases, hba=rules) == []
     for application in applications:
         settings = data.application_settings(application, SERVER, CACHES, secrets)
@@ -338,17 +341,17 @@ class TestTranslation:
         assert data.data_secrets(APPLICATIONS) == list(SECRETS)
 
     def test_what_the_role_postgresql_gets(self):
-        assert data.postgresql_users(APPLICATIONS, SECRETS) == [
+        assert database.users(APPLICATIONS, SECRETS) == [
             {"name": "shop", "password": "secret one"},
             {"name": "staff", "password": "given by hand"},
         ]
-        assert data.postgresql_databases(APPLICATIONS) == [
+        assert database.databases(APPLICATIONS) == [
             {"name": "shop", "owner": "shop"},
             {"name": "intranet 2", "owner": "staff"},
         ]
 
     def test_each_user_reaches_his_own_database_only_with_a_password_and_from_outside_only_by_tls(self):
-        rules = data.postgresql_hba(APPLICATIONS, ["192.0.2.7", "2001:db8::/64"])
+        rules = database.hba(APPLICATIONS, ["192.0.2.7", "2001:db8::/64"])
         assert {(*rule["databases"], *rule["users"]) for rule in rules} == {("shop", "shop"), ("intranet 2", "staff")}
         assert {rule["method"] for rule in rules} == {"scram-sha-256"}
         assert [(rule["type"], rule.get("address")) for rule in rules[:3]] == [
@@ -358,68 +361,25 @@ class TestTranslation:
         ]
         assert len(rules) == 6
 
-    # A user needs one connection, and for each host two and one for each thread; a worker of a scheduler counts twice.
-    @pytest.mark.parametrize(
-        ("host", "hosts", "needed"),
-        [
-            ({}, 1, 1 + 2 + 2 * 8),
-            ({}, 4, 1 + 4 * (2 + 2 * 8)),
-            ({"web2py_frontend": "apache_wsgi", "apache_wsgi_processes": 4, "apache_wsgi_threads": "20"}, 1, 83),
-            ({"web2py_frontend": "lighttpd_fcgi"}, 2, 1 + 2 * (2 + 16)),
-            ({"web2py_frontend": "apache_proxy"}, 2, 1 + 2 * (2 + 2 * 16)),
-            ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{"name": "a", "threads": 38}]}, 1, 79),
-            ({"web2py_daemon_instances": [{"name": "local", "processes": 1, "state": "absent"}]}, 1, 19),
-            ({"web2py_daemon_instances": [{"name": "local", "processes": 1}]}, 1, 35),
-            ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 30}]}, 1, 79),
-        ],
-    )
-    def test_all_threads_of_all_web_hosts_get_a_connection(self, host, hosts, needed):
-        """Also while one of the two users has all that its limit allows: twice what it needs, as at a reload."""
-        users = data.postgresql_users(APPLICATIONS, SECRETS, [host] * hosts)
-        assert [user["connection_limit"] for user in users] == [2 * needed] * 2
-        connections = data.postgresql_connections(APPLICATIONS, [host] * hosts)
-        assert connections / 2 < max(2 * needed + needed + data.NOT_OF_WEB_HOSTS, 51) <= connections
-
-    def test_without_web_hosts_the_limit_is_that_of_the_role(self):
-        assert all("connection_limit" not in user for user in data.postgresql_users(APPLICATIONS, SECRETS, []))
-        assert data.postgresql_connections(APPLICATIONS, []) == 100
-
-    def test_applications_without_a_database_need_no_connections(self):
-        assert data.postgresql_connections([{"name": "plain", "sessions": "cookie"}], [{}] * 40) == 100
-
-    def test_what_cannot_be_counted_is_named(self):
-        with pytest.raises(ValueError, match=r"^apache_wsgi_threads: found 'many', allowed are whole numbers from 1$"):
-            data.postgresql_connections(APPLICATIONS, [{"apache_wsgi_threads": "many"}])
-
-    def test_what_is_counted_on_is_what_the_roles_default_to(self):
-        def options(role):
-            path = pathlib.Path(__file__).parents[2] / "roles" / role / "meta/argument_specs.yml"
-            return yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
-
-        daemon = options("web2py_daemon")
-        specified = {
-            **options("apache_wsgi"),
-            **options("lighttpd_fcgi"),
-            **daemon["web2py_daemon_instances"]["options"],
-            **daemon["web2py_daemon_scheduler_workers"]["options"],
-        }
-        assert {name: specified[name]["default"] for name in data.WORKERS} == data.WORKERS
-        database = options("web2py")["web2py_applications"]["options"]["database"]["options"]
-        assert database["pool_size"]["default"] == data.POOL_SIZE
+    def test_a_pool_is_as_large_as_the_role_says(self):
+        path = pathlib.Path(__file__).parents[2] / "roles/web2py/meta/argument_specs.yml"
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+        options = options["web2py_applications"]["options"]["database"]["options"]
+        assert options["pool_size"]["default"] == data.POOL_SIZE
 
     def test_memcached_servers(self):
-        assert data.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
-        assert data.memcached_servers(["2001:db8::1"], port=1234) == ["[2001:db8::1]:1234"]
-        assert data.memcached_servers([]) == []
+        assert inventory.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
+        assert inventory.memcached_servers(["2001:db8::1"], port=1234) == ["[2001:db8::1]:1234"]
+        assert inventory.memcached_servers([]) == []
         known = {"cache1": {"ansible_host": "192.0.2.7"}, "cache2": {"memcached_port": 11212}}
         found = ["192.0.2.7:11211", "cache2:11212", "127.0.0.1:11211"]
-        assert data.memcached_servers(["cache1", "cache2", "127.0.0.1"], known) == found
+        assert inventory.memcached_servers(["cache1", "cache2", "127.0.0.1"], known) == found
 
     @pytest.mark.parametrize("value", ["shop", ["shop"], None, 5, {"name": "shop", "database": {}}])
     def test_mistaken_types_are_left_to_the_argument_specs(self, value):
         assert data.data_errors(value, {}, []) == data.data_applications(value) == data.data_secrets(value) == []
-        assert data.postgresql_users(value, {}) == data.postgresql_databases(value) == []
-        assert data.postgresql_hba(value, ["192.0.2.7"]) == []
+        assert database.users(value, {}) == database.databases(value) == []
+        assert database.hba(value, ["192.0.2.7"]) == []
 
 
 class TestSettings:

@@ -9,7 +9,7 @@ import pathlib
 import shutil
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils import cluster, deployments, release
+from ansible_collections.web2py.deployment.plugins.module_utils import deployments, release
 from ansible_collections.web2py.deployment.plugins.modules import web2py_release
 from ansible_collections.web2py.deployment.plugins.plugin_utils import rollback
 from hypothesis import given
@@ -338,8 +338,3 @@ def test_what_is_written_is_read(tmp_path):
         deployments.write(str(tmp_path), history)
         assert deployments.read(str(tmp_path)) == history
     assert json.loads((tmp_path / deployments.FILE).read_text())["passed"] == [V1]
-
-
-def test_names_in_haproxy():
-    assert cluster.haproxy_server_name("web-1_a") == "web-1_a"
-    assert cluster.haproxy_server_name("web1.example.org:ä") == "web1-example-org--"

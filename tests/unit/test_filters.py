@@ -36,7 +36,6 @@ EXAMPLES = {
             "database": {"uri": URI, "driver_args": {"connect_timeout": 3, **DEAD_PEER}, "pool_size": 5},
         },
     ),
-    "check_paths": (DATA, ["/healthz", "/admin/default/index", "/shop/default/index", "/welcome/default/index"]),
     "client_addresses": (
         {
             "hostvars": {
@@ -46,7 +45,6 @@ EXAMPLES = {
         },
         ["192.0.2.10", "2001:db8::10"],
     ),
-    "cluster_errors": ({}, []),
     "daemon_errors": ({**DATA, "web2py_daemon_instances": [{"name": "public", "port": 8000}]}, []),
     "dal_driver_args": ({}, {"connect_timeout": 3, **DEAD_PEER, "hostaddr": "2001:db8::1"}),
     "dal_uri": ({}, URI),
@@ -56,83 +54,16 @@ EXAMPLES = {
     "data_secrets": (DATA, ["shop.database_password"]),
     "default_application": (DATA, "shop"),
     "frontend_applications": (DATA, ["admin", "shop", "welcome"]),
-    "haproxy_server_name": ({}, "www1-example-org"),
-    "haproxy_servers": (
-        {
-            "hostvars": {
-                "www1.example.org": {
-                    "inventory_hostname": "www1.example.org",
-                    "ansible_facts": {"default_ipv4": {"address": "192.0.2.10"}},
-                },
-                "www2.example.org": {
-                    "inventory_hostname": "www2.example.org",
-                    "web2py_client_addresses": ["192.0.2.11"],
-                    "web2py_balancer_https": True,
-                    "web2py_server_names": ["www.example.org"],
-                },
-            },
-        },
-        [
-            {"name": "www1-example-org", "address": "192.0.2.10", "port": 80},
-            {
-                "name": "www2-example-org",
-                "address": "192.0.2.11",
-                "port": 443,
-                "tls": True,
-                "tls_name": "www.example.org",
-            },
-        ],
-    ),
     "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
     "memcached_servers": ({}, ["192.0.2.7:11211", "[2001:db8::1]:11211"]),
-    "nfs_shared_exports": (
-        {},
-        [
-            {
-                "name": "web2py",
-                "path": "/srv/web2py",
-                "clients": ["192.0.2.10"],
-                "owner": 950,
-                "group": 950,
-                "mode": "0700",
-            },
-        ],
-    ),
-    "nfs_shared_mounts": (
-        {},
-        [
-            {
-                "name": "web2py",
-                "server": "192.0.2.7",
-                "export": "/srv/web2py",
-                "path": "/var/lib/web2py/data/web2py-shared",
-                "before_units": ["apache2.service", "web2py-sessions@shop.service"],
-            },
-        ],
-    ),
     "port_errors": ({"apache_wsgi_http_port": 80}, []),
-    "postgresql_connections": ({**DATA, "hostvars": {"www1": {}, "www2": {}}}, 100),
-    "postgresql_databases": (DATA, [{"name": "shop", "owner": "shop"}]),
-    "postgresql_hba": (
-        DATA,
-        [
-            {"type": "local", "databases": ["shop"], "users": ["shop"], "method": "scram-sha-256"},
-            {
-                "type": "hostssl",
-                "databases": ["shop"],
-                "users": ["shop"],
-                "method": "scram-sha-256",
-                "address": "192.0.2.10",
-            },
-        ],
-    ),
     "postgresql_scram_secret": (
         {"vault_password": "long enough"},
         re.compile(r"SCRAM-SHA-256\$4096:[\w+/]{22}==\$[\w+/]{43}=:[\w+/]{43}="),
     ),
     "postgresql_users": (
-        {**DATA, "hostvars": {"www1": {}}},
-        [{"name": "shop", "password": "a@b", "connection_limit": 38}],
+        DATA,
+        [{"name": "shop", "password": "a@b", "connection_limit": 40}],
     ),
     "header_errors": ({"web2py_headers": {"X-Frame-Options": "DENY"}}, []),
     "proxy_errors": ({"web2py_trusted_proxies": ["10.0.0.0/8", "unix"]}, []),

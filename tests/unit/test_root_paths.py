@@ -55,7 +55,7 @@ SAFE: dict[tuple[str, str], tuple[set[str], str]] = {
     ("module_utils/release.py", "clear"): ({"shutil.rmtree", "os.unlink"}, USER),
     ("module_utils/release.py", "link_state"): ({"shutil.rmtree", "os.symlink"}, STAGED),
     ("module_utils/release.py", "complete_application"): ({"os.makedirs", "open"}, STAGED),
-    ("module_utils/interruption.py", "mark_run"): ({"os.makedirs", "os.unlink", "open"}, RUN),
+    ("module_utils/interruption.py", "mark_run"): ({"os.makedirs", "os.unlink"}, RUN),
     ("module_utils/deployments.py", "write"): ({"tempfile.mkstemp", "open", "os.replace", "os.unlink"}, OPT),
     ("module_utils/deployments.py", "switch_all"): ({"os.unlink"}, "a link in /var/lib/web2py/applications, root's"),
     ("module_utils/check.py", "processes"): ({"os.walk"}, "reads /sys/fs/cgroup"),
@@ -64,8 +64,8 @@ SAFE: dict[tuple[str, str], tuple[set[str], str]] = {
     ("modules/web2py_application.py", "main"): ({"shutil.rmtree"}, OPT),
     ("modules/web2py_framework.py", "attempt"): ({"tempfile.TemporaryDirectory", "subprocess.run"}, USER),
     ("modules/web2py_framework.py", "install"): ({"subprocess.run"}, STAGED),
-    ("modules/web2py_framework.py", "main"): ({"shutil.rmtree", "os.makedirs"}, OPT),
-    ("modules/web2py_runtime.py", "main"): ({"shutil.rmtree", "os.makedirs"}, OPT),
+    ("modules/web2py_framework.py", "main"): ({"shutil.rmtree"}, OPT),
+    ("modules/web2py_runtime.py", "main"): ({"shutil.rmtree"}, OPT),
     ("modules/web2py_release.py", "record"): ({"shutil.rmtree"}, OPT),
 }
 # They run as the service user, or by descriptors; each says so at its head.
