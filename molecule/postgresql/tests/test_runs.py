@@ -93,7 +93,7 @@ def test_what_an_interrupted_run_has_not_loaded_is_loaded_by_the_next(servers):
     loaded = [server.ask("SELECT pg_conf_load_time()") for server in servers]
     run = play(variables=variables)
     assert run.status == 0, run.output
-    assert run.changed_tasks() == ["Load what an interrupted run has left", "Load the configuration"]
+    assert run.changed_tasks() == ["Apply changes left by an interrupted run", "Load the configuration"]
     assert all(server.ask("SELECT pg_conf_load_time()") != old for server, old in zip(servers, loaded, strict=True))
     assert play().changed_tasks() == ["Configure who may connect", "Load the configuration"]
     assert play().changed_tasks() == []
