@@ -43,7 +43,7 @@ VARIABLES = {
 }
 # These keep their result, and the task after them fails with its message.
 CHECKED_AFTERWARDS = {
-    ("playbooks/tickets.yml", "Read what is in the database"),
+    ("playbooks/tickets.yml", "Read the tickets in the database"),
     ("playbooks/tickets.yml", "Write the report as a page and as JSON"),
 }
 KEYWORDS = {"name", "loop", "loop_control", "no_log", "when", "register", "vars", "diff", "notify"}

@@ -64,7 +64,7 @@ def test_changes_are_loaded_and_no_request_is_lost(balancers):
         "haproxy_statistics_port": 0,
         "haproxy_health_status": "200-299",
     }
-    loaded = ["Configure HAProxy", "Load HAProxy's configuration", "Let the group command HAProxy"]
+    loaded = ["Configure HAProxy", "Load HAProxy's configuration", "Allow the group to command HAProxy"]
     for balancer in balancers:
         balancer.wait_for_all()
         balancer.command("set server servers/two state drain")

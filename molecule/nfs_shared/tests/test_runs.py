@@ -57,8 +57,8 @@ def test_a_share_is_removed(server, first, second):
     run = play("--limit=nfs_clients", variables={"nfs_shared_mounts": [MOUNTS[0], absent]})
     assert run.status == 0, run.output
     assert run.changed_tasks() == [
-        "Unmount",
-        "Let the mount point be changed again",
+        "Unmount the shared folders",
+        "Make the mount point writable again",
         "Remove the mount point",
         "Remove the unit",
     ]
@@ -70,7 +70,7 @@ def test_a_share_is_removed(server, first, second):
         "--limit=nfs-shared-server", variables={"nfs_shared_exports": [{**EXPORTS[0], "clients": clients}, absent]}
     )
     assert run.status == 0, run.output
-    assert run.changed_tasks() == ["Remove exports", "Export what the files say, and nothing else"]
+    assert run.changed_tasks() == ["Remove exports", "Export the configured folders only"]
     assert "reference" not in server.run("exportfs -v")
     mount = "mount -t nfs4 -o nfsvers=4.2,retry=0 nfs-shared-server:/srv/shared/reference /mnt"
     assert first.attempt(mount).rc == 32

@@ -644,7 +644,7 @@ def test_the_role_takes_nothing_from_an_owner(tenants):
         ran = [tenant.evaluated(old, "tenant") for tenant, old in zip(tenants, since, strict=True)]
         assert (ran, [tenant.powers() for tenant in tenants]) == ([{}] * len(tenants), [NOTHING] * len(tenants))
         assert refused.status != 0 and "extensions of tenant is careless" in refused.output, refused.output
-        assert "Make backups when it is time" in refused.output, "all else was done"
+        assert "Schedule the backups" in refused.output, "all else was done"
         for tenant in tenants:
             assert tenant.run("DROP SCHEMA public CASCADE").rc == 0
         run = with_extension("hstore")
@@ -656,12 +656,12 @@ def test_the_role_takes_nothing_from_an_owner(tenants):
             )
         run = with_extension("hstore")
         assert run.status != 0 and "extensions of tenant is hstore, which could not be created" in run.output
-        assert "Make backups when it is time" in run.output, "all else was done"
+        assert "Schedule the backups" in run.output, "all else was done"
         for tenant in tenants:
             tenant.server.ask("ALTER DATABASE tenant ALLOW_CONNECTIONS false")
         run = with_extension("hstore")
         assert run.status != 0 and "not currently accepting connections" in run.output
-        assert "Make backups when it is time" in run.output, "all else was done"
+        assert "Schedule the backups" in run.output, "all else was done"
     finally:
         for tenant in tenants:
             tenant.server.run("rm -f /usr/share/postgresql/*/extension/careless*")

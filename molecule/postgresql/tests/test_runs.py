@@ -124,7 +124,7 @@ def test_users_databases_and_passwords_come_and_go(servers):
         "Manage users",
         "Manage databases",
         "Revoke public access to the databases",
-        "Give the databases to their owners",
+        "Set the owners of the databases",
     ]
     users[-1]["password"] = "second horse guest"
     before = [server.ask("SELECT rolpassword FROM pg_authid WHERE rolname = 'guest'") for server in servers]

@@ -82,7 +82,7 @@ def test_a_release_of_what_is_there_changes_nothing():
     run = play(playbook=RELEASE)
     assert run.status == 0, run.output[-3000:]
     assert set(run.changed_tasks()) == {
-        "Take the host out of service when its requests are done",
+        "Drain the host and take it out of service",
         "Put the host back in service",
     }
 
