@@ -85,12 +85,15 @@ class Reader:
                     found[name] |= compute(site, site.hosts[name])
                 except SiteError as error:
                     problems[str(error)][name] = None
-        # Where a value means nothing, the rest of the site is not judged by it.
+        # What the roles take follows from the declaration: as long as that is wrong, they are not judged.
         if not problems:
-            problems |= {problem: {} for problem in storage.problems(site)}
-            for name in names:
-                for problem in self._problems(name, tiers, found[name]):
-                    problems[problem][name] = None
+            try:
+                problems |= {problem: {} for problem in [*storage.problems(site), *web.problems(site)]}
+            except SiteError as error:
+                problems[str(error)] = {}
+        for name in [] if problems else names:
+            for problem in self._problems(name, tiers, found[name]):
+                problems[problem][name] = None
         public = {
             name: {variable: value for variable, value in values.items() if not is_secret(option(variable))}
             for name, values in found.items()

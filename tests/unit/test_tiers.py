@@ -37,6 +37,12 @@ FACTS = {
 TIERS = {"web": ["www1", "www2"], "database": ["db"], "storage": ["nas"], "balancer": ["lb"], "cache": ["mem"]}
 
 
+def complete(item: dict[str, Any]) -> dict[str, Any]:
+    """An application with what it needs beside what its test is about."""
+    database = {"database": {}} if "database" in (item.get("sessions"), item.get("uploads")) else {}
+    return {"source": {"path": "/code"}, **database, **item}
+
+
 @pytest.fixture
 def reader(tmp_path):
     """Read an inventory: hosts by tier, variables of all hosts, and those of single ones."""
@@ -51,7 +57,17 @@ def reader(tmp_path):
         facts |= {name: own[name].pop("ansible_facts") for name in names if "ansible_facts" in own.get(name, {})}
         hosts = {name: own.get(name, {}) for name in names}
         groups = {f"web2py_{tier}": {"hosts": dict.fromkeys(hosts)} for tier, hosts in tiers.items()}
-        common = {"web2py_applications": APPLICATIONS, "web2py_uid": "950", "web2py_gid": 951, **(common or {})}
+        common = {
+            "web2py_applications": APPLICATIONS,
+            "web2py_uid": "950",
+            "web2py_gid": 951,
+            "web2py_database_ca_file": "/ca.pem",
+            "web2py_cache_servers": ["mem:11211"],
+            **({} if tiers.get("database") else {"web2py_database_server": {"host": "elsewhere"}}),
+            **(common or {}),
+        }
+        if isinstance(common["web2py_applications"], list):
+            common["web2py_applications"] = [complete(item) for item in common["web2py_applications"]]
         path = tmp_path / "hosts.yml"
         path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common, "children": groups}}, sort_keys=False))
         loader = DataLoader()
@@ -348,3 +364,9 @@ def test_a_tier_alone_needs_nothing_that_only_others_need(reader):
     found = reader(www2={"ansible_facts": {}})
     assert found.inputs(["www1", "lb"], ["web"])[1] == []
     assert "'www2'" in found.inputs(["www1", "lb"])[1][0]
+
+
+def test_two_applications_with_one_database_are_told_as_such(problems):
+    applications = [{"name": "welcome", "database": {"name": "admin"}}, {"name": "admin", "database": {}}]
+    (problem,) = problems({"web": ["www"], "database": ["db"]}, {"web2py_applications": applications})
+    assert problem == "applications 'welcome' and 'admin' have the same database, 'admin'"

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.site import check_paths, url_host
+from ansible_collections.web2py.deployment.plugins.module_utils.data import data_errors
+from ansible_collections.web2py.deployment.plugins.module_utils.site import application_errors, check_paths, url_host
 from ansible_collections.web2py.deployment.plugins.plugin_utils import frontends
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.balancer import server_name
@@ -46,6 +47,22 @@ def tier(_site: Site, host: InventoryHost) -> dict[str, Any]:
             "units": [frontends.main_unit(name, values)],
         },
     }
+
+
+def problems(site: Site) -> list[str]:
+    """What is wrong in the applications, in words of the declaration and not of the roles that take what follows."""
+    found: list[str] = []
+    for host in site.web_hosts:
+        values = host.values
+        applications = values["web2py_applications"]
+        found += application_errors(applications) + data_errors(
+            applications,
+            values["web2py_database_server"],
+            values["web2py_cache_servers"],
+            values["web2py_database_ca_file"],
+            site.tier("web"),
+        )
+    return list(dict.fromkeys(found))
 
 
 def chosen(host: InventoryHost) -> str:
