@@ -28,13 +28,14 @@ test-all:  ## test, long scenarios on the other distribution, each scenario with
 scenario:  ## one scenario: NAME=... (DISTRO=debian12|debian13 narrows it, KEEP=1 leaves its machines up)
 	@$(SUITE) --scenario '$(NAME)'
 
-.PHONY: lint sanity units runtime build
+.PHONY: lint sanity units newest runtime build
 lint:  ## style of YAML, Ansible content and Python
 sanity:  ## ansible-test sanity
 units:  ## unit tests, and the contract of the web2py used in tests
+newest:  ## unit tests and syntax with the newest ansible-core
 runtime:  ## the runtime package under a real web2py
 build:  ## build the archive and install it into an empty place
-lint sanity units runtime build:
+lint sanity units newest runtime build:
 	@$(SUITE) $@
 
 .PHONY: lab

@@ -65,6 +65,11 @@ ONE_DISTRIBUTION = {
 DISTRIBUTIONS = ("debian12", "debian13")
 # The machines of these are one site and need each other.
 WHOLE_SCENARIOS = ("cluster", "data", "release", "tickets")
+# What the newest ansible-core has to pass.
+NEWEST = """
+newest-python -m pytest --quiet tests/unit &&
+ansible-playbook --syntax-check --inventory=inventories/cluster playbooks/*.yml roles/*/meta/example.yml
+"""
 # Process groups of the steps that run now.
 running: set[int] = set()
 
@@ -114,6 +119,7 @@ def gates() -> list[Step]:
         Step("units", ("python", "-m", "pytest", "--quiet", "tests/unit", "tests/contract", "tests/lab")),
         Step("readme", ("python", "tests/gates.py", "readme")),
         Step("build", ("python", "tests/gates.py", "build")),
+        Step("newest", ("python", "tests/lab/newest.py", "sh", "-c", NEWEST)),
         Step("sanity", ("python", "tests/gates.py", "sanity")),
         Step("runtime", ("python", "tests/runtime/run.py"), needs_web2py=True),
     ]
