@@ -190,7 +190,7 @@ def test_values_given_as_text_mean_the_same() -> None:
     entries = [item if item.get("provider") == "files" else {**item, **numbers} for item in CERTIFICATES]
     text = {"tls_certificate_ca_valid_days": "3650", "tls_certificate_ca_trust": "no"}
     run = succeed(apply(tls_certificate_certificates=entries, **text))
-    assert run.changed == {0}, run.output
+    assert run.changes() == 0, run.changed_tasks()
 
 
 def test_one_certificate_costs_few_tasks() -> None:
