@@ -72,7 +72,9 @@ class Reader:
             self._defaults |= loader.load_from_file(str(path), trusted_as_template=True)
         self.site = Site(groups, {name: self._host(name, {}) for name in groups["all"]})
 
-    def inputs(self, names: list[str], tiers: Iterable[str] = TIERS) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    def inputs(
+        self, names: list[str], tiers: Iterable[str] = tuple(TIERS)
+    ) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """Return by host the variables of its tiers' roles, and everything that is wrong."""
         site = self.site
         found: dict[str, dict[str, Any]] = {name: {} for name in names}

@@ -8,9 +8,9 @@ import json
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.web2py.deployment.plugins.module_utils import site
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class ActionModule(ReleaseAction):
@@ -19,7 +19,7 @@ class ActionModule(ReleaseAction):
     def prepare(self, arguments: dict[str, Any]) -> tuple[str, source.Tree | None]:
         name = arguments.get("name")
         # Before the name becomes part of a path, on either side.
-        error = site.name_error(name) or site.writable_error(arguments.get("writable"))
+        error = applications.name_error(name) or applications.writable_error(arguments.get("writable"))
         if error:
             raise source.SourceError(error)
         if arguments.get("state", "present") != "present":

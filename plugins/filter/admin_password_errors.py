@@ -33,9 +33,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"admin_password_errors": site.admin_password_errors}
+        return {"admin_password_errors": applications.admin_password_errors}

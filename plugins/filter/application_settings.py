@@ -46,7 +46,7 @@ _value:
   type: dict
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data
 
 
 class FilterModule:

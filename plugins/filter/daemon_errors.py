@@ -55,9 +55,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import daemon
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import web2py_daemon
 
 
 class FilterModule:
     def filters(self):
-        return {"daemon_errors": daemon.daemon_errors}
+        return {"daemon_errors": web2py_daemon.daemon_errors}

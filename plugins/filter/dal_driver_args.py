@@ -34,7 +34,7 @@ _value:
     hostaddr: '2001:db8::1'
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data
 
 
 class FilterModule:

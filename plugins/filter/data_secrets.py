@@ -30,7 +30,7 @@ _value:
   sample: [shop.database_password]
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data
 
 
 class FilterModule:

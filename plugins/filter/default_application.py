@@ -28,9 +28,9 @@ _value:
   type: str
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"default_application": site.default_application}
+        return {"default_application": applications.default_application}

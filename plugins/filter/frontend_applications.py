@@ -28,9 +28,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"frontend_applications": site.frontend_applications}
+        return {"frontend_applications": applications.frontend_applications}

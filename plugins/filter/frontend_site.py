@@ -35,7 +35,7 @@ _value:
   type: dictionary
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import frontend
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import frontend
 
 
 class FilterModule:

@@ -31,9 +31,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"header_errors": site.header_errors}
+        return {"header_errors": applications.header_errors}

@@ -32,9 +32,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"host_name_errors": site.host_name_errors}
+        return {"host_name_errors": applications.host_name_errors}

@@ -28,9 +28,9 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"subject_alt_names": site.subject_alt_names}
+        return {"subject_alt_names": applications.subject_alt_names}

@@ -28,7 +28,7 @@ _value:
   type: list
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import data
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data
 
 
 class FilterModule:

@@ -27,9 +27,9 @@ _value:
   type: str
 """
 
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 
 
 class FilterModule:
     def filters(self):
-        return {"url_host": site.url_host}
+        return {"url_host": applications.url_host}

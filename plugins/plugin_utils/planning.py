@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
 
 LONGEST_VALUE = 400
 

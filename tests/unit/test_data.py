@@ -14,11 +14,10 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from ansible_collections.web2py.deployment.plugins.action import plan
-from ansible_collections.web2py.deployment.plugins.module_utils import data, site
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site import database, inventory
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications, data, database, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,7 +210,7 @@ class TestClientAddresses:
     [
         lambda text: problems_of_postgresql(hba=[{**RULE, "address": text}]),
         lambda text: [nfs_shared.client_problem("clients", text)],
-        lambda text: site.proxy_errors([text]),
+        lambda text: applications.proxy_errors([text]),
         lambda text: memcached.address_problems([text], ["192.0.2.1", "10.0.0.0"]),
     ],
     ids=["postgresql_hba", "nfs_shared_exports", "web2py_trusted_proxies", "memcached_addresses"],

@@ -7,8 +7,8 @@ import re
 from pathlib import Path, PurePosixPath
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils.frontend import frontend_site
 from ansible_collections.web2py.deployment.plugins.plugin_utils.frontends import FRONT_ENDS
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 

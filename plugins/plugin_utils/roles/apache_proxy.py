@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.frontend import frontend_problems
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, is_present, wrong
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems
 
 PATH = re.compile(r"/[A-Za-z0-9._~/-]+")
 BACKEND = re.compile(r"wss?://[][A-Za-z0-9.:_~/-]+")

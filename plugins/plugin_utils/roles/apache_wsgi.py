@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.frontend import frontend_problems
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, memory_problems, out_of_range
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems
 
 
 def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:

@@ -11,8 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks
-from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla
+from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla, networks
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import (
     Host,
     bracketed,

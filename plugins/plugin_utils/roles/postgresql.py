@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import (
     Host,
     entry,

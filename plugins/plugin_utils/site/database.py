@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.data import (
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.data import (
     TICKETS,
     data_secrets,
     database_of,
@@ -16,7 +17,6 @@ from ansible_collections.web2py.deployment.plugins.module_utils.data import (
     tickets_database,
     with_data,
 )
-from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.web import processes
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
 
 
 class SiteError(Exception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site
 

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.data import data_errors
-from ansible_collections.web2py.deployment.plugins.module_utils.site import application_errors, check_paths, url_host
 from ansible_collections.web2py.deployment.plugins.plugin_utils import frontends
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import (
+    application_errors,
+    check_paths,
+    url_host,
+)
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.balancer import server_name
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.data import data_errors
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site, SiteError
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.storage import mounts
 

@@ -8,7 +8,7 @@ import string
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.web2py.deployment.plugins.filter.web2py_password_hash import web2py_password_hash
-from ansible_collections.web2py.deployment.plugins.module_utils import site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,12 +17,12 @@ ROUTABLE = string.ascii_letters + string.digits + "_"
 
 @given(st.text(alphabet=ROUTABLE, min_size=1))
 def test_names_that_web2py_routes_are_taken(name):
-    assert site.name_error(name) is None
+    assert applications.name_error(name) is None
 
 
 @given(st.text().filter(lambda name: not name or set(name) - set(ROUTABLE)))
 def test_all_other_names_are_refused(name):
-    assert "letters, digits and underscores" in site.name_error(name)
+    assert "letters, digits and underscores" in applications.name_error(name)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_all_other_names_are_refused(name):
     ],
 )
 def test_faults_in_applications(entries, words):
-    errors = site.application_errors(entries)
+    errors = applications.application_errors(entries)
     assert len(errors) == 1
     assert all(word in errors[0] for word in words)
 
 
 def test_applications_without_a_fault():
     assert (
-        site.application_errors(
+        applications.application_errors(
             [
                 {"name": "welcome"},
                 {"name": "gone", "state": "absent"},
@@ -58,39 +58,43 @@ def test_applications_without_a_fault():
 
 
 def test_what_is_exposed_and_what_answers_the_root():
-    applications = [
+    declared = [
         {"name": "admin"},
         {"name": "batch", "exposed": False},
         {"name": "gone", "state": "absent"},
         {"name": "shop"},
         {"name": "welcome"},
     ]
-    assert site.frontend_applications(applications) == ["admin", "shop", "welcome"]
-    assert site.default_application(applications) == "shop"
-    assert site.default_application([{"name": "admin"}]) == ""
+    assert applications.frontend_applications(declared) == ["admin", "shop", "welcome"]
+    assert applications.default_application(declared) == "shop"
+    assert applications.default_application([{"name": "admin"}]) == ""
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, "http", "0", True, None, 80.0])
 def test_no_port(port):
-    assert "1 to 65535" in site.port_errors({"some_port": port})[0]
+    assert "1 to 65535" in applications.port_errors({"some_port": port})[0]
 
 
 def test_ports():
-    assert site.port_errors({"a": 1, "b": 65535, "from the command line": "80"}) == []
-    assert "which a uses" in site.port_errors({"a": 80, "b": 80})[0]
+    assert applications.port_errors({"a": 1, "b": 65535, "from the command line": "80"}) == []
+    assert "which a uses" in applications.port_errors({"a": 80, "b": 80})[0]
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "", "-a", "a:80", "a..b", 'a"b', "a\nb", "[::1]", 5])
 def test_no_host_name(name):
-    assert "names" in site.host_name_errors([name], "names")[0]
+    assert "names" in applications.host_name_errors([name], "names")[0]
 
 
 def test_host_names():
-    assert site.host_name_errors(["www.example.org", "localhost", "192.0.2.1", "2001:db8::1"], "names") == []
-    assert "empty" in site.host_name_errors([], "names")[0]
-    assert "first name" in site.host_name_errors(["::1", "localhost"], "names")[0]
-    assert site.subject_alt_names(["a.example", "192.0.2.1", "::1"]) == ["DNS:a.example", "IP:192.0.2.1", "IP:::1"]
-    assert [site.url_host(name) for name in ("a.example", "::1")] == ["a.example", "[::1]"]
+    assert applications.host_name_errors(["www.example.org", "localhost", "192.0.2.1", "2001:db8::1"], "names") == []
+    assert "empty" in applications.host_name_errors([], "names")[0]
+    assert "first name" in applications.host_name_errors(["::1", "localhost"], "names")[0]
+    assert applications.subject_alt_names(["a.example", "192.0.2.1", "::1"]) == [
+        "DNS:a.example",
+        "IP:192.0.2.1",
+        "IP:::1",
+    ]
+    assert [applications.url_host(name) for name in ("a.example", "::1")] == ["a.example", "[::1]"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_host_names():
     ],
 )
 def test_faults_in_administrators_passwords(entry, words):
-    errors = site.admin_password_errors([entry])
+    errors = applications.admin_password_errors([entry])
     assert len(errors) == 1 and words in errors[0]
     assert str(entry.get("password")) not in errors[0]
 
@@ -114,19 +118,19 @@ def test_faults_in_administrators_passwords(entry, words):
 def test_administrators_passwords_without_a_fault():
     made = web2py_password_hash("long enough", "seed", iterations=1000)
     entries = [{"port": 443, "password_hash": made}, {"port": 80, "state": "absent"}]
-    assert site.admin_password_errors(entries) == []
-    assert "twice" in site.admin_password_errors([*entries, {"port": 80, "state": "absent"}])[0]
+    assert applications.admin_password_errors(entries) == []
+    assert "twice" in applications.admin_password_errors([*entries, {"port": 80, "state": "absent"}])[0]
 
 
 def test_trusted_proxies():
-    assert site.proxy_errors(["10.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"]) == []
-    assert "host bits" in site.proxy_errors(["10.0.0.1/8"])[0]
+    assert applications.proxy_errors(["10.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"]) == []
+    assert "host bits" in applications.proxy_errors(["10.0.0.1/8"])[0]
 
 
 @pytest.mark.parametrize("value", ["welcome", ["welcome"], None, 5, {"name": "welcome"}])
 def test_mistaken_types_are_left_to_the_argument_specs(value):
-    assert site.application_errors(value) == site.frontend_applications(value) == []
-    assert site.admin_password_errors(value) == []
+    assert applications.application_errors(value) == applications.frontend_applications(value) == []
+    assert applications.admin_password_errors(value) == []
 
 
 @pytest.mark.parametrize(
@@ -134,12 +138,13 @@ def test_mistaken_types_are_left_to_the_argument_specs(value):
     [("X Y", "a"), ("X:", "a"), ("", "a"), ("X", ""), ("X", None), ("X", "a\nb"), ("X", "ü"), ("X", ["a"])],
 )
 def test_a_header_that_no_server_could_send(name, value):
-    assert "web2py_headers" in site.header_errors({name: value})[0]
+    assert "web2py_headers" in applications.header_errors({name: value})[0]
 
 
 def test_other_headers_are_left_to_the_administrator():
     assert (
-        site.header_errors({"X-Frame-Options": "DENY", "NEL": '{"report_to": "a", "rate": 50%}', "X-Number": 0}) == []
+        applications.header_errors({"X-Frame-Options": "DENY", "NEL": '{"report_to": "a", "rate": 50%}', "X-Number": 0})
+        == []
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils.site import frontend_applications, url_host
 from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import frontend_applications, url_host
 
 # web2py's own names: the application admin, and the controller appadmin of every application.
 ADMINISTRATION_PATHS = r"^(/(?:admin|\w+/appadmin)(?:/.*)?)$"

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks
-from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import postgresql
 
 CHOICES = {

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.module_utils import networks
-from ansible_collections.web2py.deployment.plugins.module_utils.items import entries, present
+from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
 
 # gluon.rewrite routes no other application names ([a-zA-Z0-9_]); a dash gives 400 on every dynamic URL.
 NAME = re.compile(r"[A-Za-z0-9_]+")

@@ -9,7 +9,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import networks, site
+from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import (
+    PASSWORD_HASH,
+    port_errors,
+    proxy_errors,
+)
 
 # Part of unit names, paths and a Python string; systemd would escape other characters.
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -78,7 +84,7 @@ def _address_errors(instance: Mapping[str, Any]) -> list[str]:
         networks.address(address)
     except ValueError:
         errors.append(f"{name}: address is {address!r}, allowed are IP addresses")
-    return errors + site.port_errors({f"{name}: port": instance.get("port")})
+    return errors + port_errors({f"{name}: port": instance.get("port")})
 
 
 def _administration_errors(instance: Mapping[str, Any]) -> list[str]:
@@ -105,7 +111,7 @@ def _administration_errors(instance: Mapping[str, Any]) -> list[str]:
         errors.append(f"{name}: administration needs exactly one of password and password_hash")
     elif "password" in given and not (isinstance(instance["password"], str) and 8 <= len(instance["password"]) <= 1024):
         errors.append(f"{name}: password must be a text of 8 to 1024 characters")
-    elif "password_hash" in given and not site.PASSWORD_HASH.fullmatch(str(instance["password_hash"])):
+    elif "password_hash" in given and not PASSWORD_HASH.fullmatch(str(instance["password_hash"])):
         errors.append(f"{name}: password_hash must have the form that the filter web2py_password_hash gives")
     return errors
 
@@ -154,7 +160,7 @@ def _value_errors(instance: Mapping[str, Any], applications: Iterable[str]) -> l
         errors.append(f"{name}: memory_max is {instance['memory_max']!r}, allowed are sizes such as 512M, 2G, or 50%")
     errors += [
         error.replace("web2py_trusted_proxies", f"{name}: trusted_proxies")
-        for error in site.proxy_errors(instance.get("trusted_proxies") or [])
+        for error in proxy_errors(instance.get("trusted_proxies") or [])
     ]
     for key in ("certificate_file", "key_file"):
         tls = instance.get("tls")
@@ -175,10 +181,10 @@ def daemon_errors(
     """All that is wrong in `web2py_daemon_instances` and `web2py_daemon_scheduler_workers`; no password is repeated."""
     errors = []
     names: set[Any] = set()
-    known = [str(item.get("name")) for item in site.entries(applications) if site.present(item)]
+    known = [str(item.get("name")) for item in entries(applications) if present(item)]
     taken = listeners(proc_net_tcp) - own_listeners(list_sockets)
     addresses: list[tuple[str, int, str]] = []
-    for instance in site.entries(instances):
+    for instance in entries(instances):
         name = instance.get("name")
         if not isinstance(name, str) or not INSTANCE_NAME.fullmatch(name):
             errors.append(
@@ -189,7 +195,7 @@ def daemon_errors(
         if name in names:
             errors.append(f"{_name(instance)} is listed twice; each name may be there once")
         names.add(name)
-        if not site.present(instance):
+        if not present(instance):
             continue
         wrong = _address_errors(instance)
         errors += wrong + _administration_errors(instance) + _value_errors(instance, known)
@@ -218,13 +224,13 @@ def daemon_errors(
 def _scheduler_errors(workers: Sequence[Mapping[str, Any]], applications: Sequence[str]) -> list[str]:
     errors = []
     seen = set()
-    for entry in site.entries(workers):
+    for entry in entries(workers):
         application = entry.get("application")
         variable = f"web2py_daemon_scheduler_workers: application {application!r}"
         if application in seen:
             errors.append(f"{variable} is listed twice; each may be there once, with the number of its workers")
         seen.add(application)
-        if not site.present(entry):
+        if not present(entry):
             continue
         if application not in applications:
             errors.append(f"{variable} is not deployed, allowed are: {', '.join(applications) or 'none'}")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.web2py.deployment.plugins.module_utils import daemon
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import web2py_daemon
 
 APPLICATIONS = [{"name": "shop"}, {"name": "gone", "state": "absent"}, {"name": "batch", "exposed": False}]
 ADMIN = {"name": "admin", "port": 8001, "administration": True, "password": "long enough"}
@@ -25,7 +25,7 @@ LIST_SOCKETS = """\
 
 
 def errors(*instances, **more):
-    return daemon.daemon_errors(list(instances), APPLICATIONS, **more)
+    return web2py_daemon.daemon_errors(list(instances), APPLICATIONS, **more)
 
 
 def test_instances_without_a_fault():
@@ -103,8 +103,8 @@ def test_instances_in_each_others_way():
 
 
 def test_a_port_that_another_program_has():
-    assert daemon.listeners(PROC_NET_TCP) == {("127.0.0.1", 8000), ("0.0.0.0", 22), ("::1", 8002)}
-    assert daemon.own_listeners(LIST_SOCKETS) == {("127.0.0.1", 8000)}
+    assert web2py_daemon.listeners(PROC_NET_TCP) == {("127.0.0.1", 8000), ("0.0.0.0", 22), ("::1", 8002)}
+    assert web2py_daemon.own_listeners(LIST_SOCKETS) == {("127.0.0.1", 8000)}
     host = {"proc_net_tcp": PROC_NET_TCP, "list_sockets": LIST_SOCKETS}
     assert errors({"name": "public", "port": 8000}, **host) == []
     assert "8000 is taken" in errors({"name": "public", "port": 8000}, proc_net_tcp=PROC_NET_TCP)[0]
@@ -136,4 +136,4 @@ def test_scheduler_workers(workers, words):
 
 @pytest.mark.parametrize("value", ["public", ["public"], None, 5, {"name": "public"}])
 def test_mistaken_types_are_left_to_the_argument_specs(value):
-    assert daemon.daemon_errors(value) == []
+    assert web2py_daemon.daemon_errors(value) == []
