@@ -41,12 +41,12 @@ def attempt(site, capsys):
     HOST.check_output(MAKE_CANARIES)
     before = look(HOST)
 
-    def attempt(step: str, work: Callable[[], Run], *, may_fail: bool) -> None:
+    def attempt(step: str, work: Callable[[], Run], *, may_fail: bool, removed: str = " ") -> None:
         with attacked(LEAVING, ATTACKS) as said:
             run = work()
         with capsys.disabled():
             print(f"\n{step}, {run.seconds:.0f} s (tries, of which succeeded): {', '.join(said)}")
-        assert look(HOST) == before, step
+        assert look(HOST) == [line for line in before if not line.startswith(removed)], step
         assert run.status == 0 or may_fail, run.output[-3000:]
         succeeded = [line for line in said if line.split()[-1].isdecimal() and int(line.split()[-1]) > 0]
         assert len(succeeded) >= len(ATTACKS) // 2, said
@@ -76,5 +76,6 @@ def test_exchanged_paths_lead_root_nowhere(attempt, site):
 
 def test_exchanged_paths_lead_root_nowhere_on_a_host_that_is_retired(attempt, site, tmp_path):
     arguments = inventories(tmp_path, retired=True)
-    attempt("retirement", lambda: play(*arguments, variables=site(1)), may_fail=False)
+    program = "/usr/local/sbin/apache2-lossless-reload "
+    attempt("retirement", lambda: play(*arguments, variables=site(1)), may_fail=False, removed=program)
     assert HOST.run("systemctl is-active apache2").stdout.strip() == "inactive"
