@@ -76,8 +76,8 @@ def platforms() -> list[dict]:
 def collection(tmp_path: Path, platforms: list[dict]) -> Path:
     """A collection of two small roles with this plugin in it, so that no real role's options matter here."""
     root = tmp_path / "ansible_collections" / "web2py" / "deployment"
-    files = ("action/validate_role", "modules/validate_role", "module_utils/networks")
-    for file in (*files, "plugin_utils/arguments", "plugin_utils/planning"):
+    utils = ("plugin_utils/arguments", "plugin_utils/networks", "plugin_utils/planning")
+    for file in ("action/validate_role", "modules/validate_role", *utils):
         target = root / "plugins" / f"{file}.py"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "plugins" / f"{file}.py", target)
