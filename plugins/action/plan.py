@@ -14,7 +14,6 @@ from ansible.plugins.loader import lookup_loader
 # Imported here, and not where they are used: Ansible loads an action once and forks for each host.
 from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import (
     documented_options,
-    is_secret,
     platform_problem,
     role_prefixes,
     short_role_name,
@@ -22,6 +21,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import
     typed,
     unknown_message,
     unknown_variables,
+    why_unreadable,
     without_secrets,
 )
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, MissingFact
@@ -130,6 +130,5 @@ class ActionModule(ActionBase):
                 try:
                     variables[name] = self._templar.template(task_vars[name])
                 except AnsibleError as error:
-                    reason = "its expression fails" if is_secret(option) else error.message
-                    problems.append(f"{name} cannot be read: {reason}")
+                    problems.append(why_unreadable(name, option, error))
         return variables, problems

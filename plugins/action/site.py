@@ -19,6 +19,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import
     documented_options,
     is_secret,
     typed,
+    why_unreadable,
 )
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import balancer, database, storage, web
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site, SiteError
@@ -140,8 +141,7 @@ class Reader:
             try:
                 return templar.template(value)
             except AnsibleError as error:
-                reason = "its expression fails" if is_secret(option(variable)) else error.message
-                raise SiteError(f"{variable} cannot be read: {reason}") from error
+                raise SiteError(why_unreadable(variable, option(variable), error)) from error
 
         def read_typed(variable: str, value: Any) -> Any:
             converted, problems = typed({variable: option(variable)}, {variable: read(variable, value)})

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.validation import check_type_bool, check_type_int
 from ansible.module_utils.common.yaml import yaml_load
+from ansible.parsing.vault import AnsibleVaultError
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import either, entry, wrong
 
 COLLECTION = "web2py.deployment"
@@ -204,6 +205,15 @@ def plain(value: Any) -> Any:
 def is_secret(option: Mapping[str, Any]) -> bool:
     """Whether a value may hold a secret, itself or in one of its keys."""
     return option.get("no_log", False) or any(map(is_secret, option.get("options", {}).values()))
+
+
+def why_unreadable(variable: str, option: Mapping[str, Any], error: AnsibleError) -> str:
+    """Return why a variable has no value; of one that may hold a secret, only what cannot show it."""
+    reason: BaseException | None = error
+    if is_secret(option):
+        while reason and not isinstance(reason, AnsibleVaultError | AnsibleUndefinedVariable):
+            reason = reason.__cause__
+    return f"{variable} cannot be read: {reason or 'its expression fails'}"
 
 
 def without_secrets(options: Options, values: Mapping[str, Any]) -> dict[str, Any]:

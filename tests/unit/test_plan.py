@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.vault import AnsibleVaultError
 from ansible_collections.web2py.deployment.plugins.action import plan as action
 from ansible_collections.web2py.deployment.plugins.plugin_utils import arguments
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
@@ -376,3 +378,24 @@ def test_another_role_is_refused(tmp_path: Path) -> None:
     status, output = run(tmp_path, "memcached", {}, tasks=[{"web2py.deployment.plan": {"role": "nowhere"}}])
     assert status == 2
     assert "it must be one of apache_proxy, apache_site, apache_wsgi, haproxy, lighttpd_fcgi, memcached," in output
+
+
+def test_an_expression_of_a_secret_that_fails_is_explained_without_its_value():
+    def raised(cause: Exception) -> AnsibleError:
+        try:
+            raise AnsibleError("the filter refuses 'right horse'") from cause
+        except AnsibleError as error:
+            return error
+
+    secret, public = {"no_log": True}, {}
+    told = "x_users cannot be read: "
+    assert (
+        arguments.why_unreadable("x_users", secret, raised(ValueError("right horse"))) == f"{told}its expression fails"
+    )
+    assert "no vault" in arguments.why_unreadable(
+        "x_users", secret, raised(AnsibleVaultError("no vault secrets found"))
+    )
+    assert "'y' is undefined" in arguments.why_unreadable(
+        "x_users", secret, raised(AnsibleUndefinedVariable("'y' is undefined"))
+    )
+    assert "right horse" in arguments.why_unreadable("x_users", public, raised(ValueError()))
