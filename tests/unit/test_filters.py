@@ -46,8 +46,6 @@ EXAMPLES = {
         ["192.0.2.10", "2001:db8::10"],
     ),
     "daemon_errors": ({**DATA, "web2py_daemon_instances": [{"name": "public", "port": 8000}]}, []),
-    "dal_driver_args": ({}, {"connect_timeout": 3, **DEAD_PEER, "hostaddr": "2001:db8::1"}),
-    "dal_uri": ({}, URI),
     "data_applications": (DATA, ["shop"]),
     "data_errors": (DATA, []),
     "tickets_applications": ({"web2py_applications": [{"name": "shop", "tickets": "database"}]}, ["shop"]),
