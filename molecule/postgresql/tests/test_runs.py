@@ -207,3 +207,6 @@ def test_a_setting_that_the_server_would_refuse_never_reaches_it(servers, name, 
     for server in servers:
         assert name not in server.run("cat /etc/postgresql/*/main/conf.d/ansible.conf") or name != "work_memm"
         assert server.ask("SELECT 1").strip() == "1"
+    # The refused run counts as interrupted: the next one loads the configuration once more, and finishes.
+    assert play().changed_tasks() == ["Apply changes left by an interrupted run", "Load the configuration"]
+    assert play().changed_tasks() == []
