@@ -418,3 +418,7 @@ def test_a_play_refuses_unknown_keys_and_choices(tmp_path: Path) -> None:
         status, output = run_role(tmp_path, [entry])
         assert status == 2
         assert expected in output
+
+
+def test_an_authority_that_is_never_valid_is_refused() -> None:
+    assert plan([], ca_valid_days=0)[1] == ["tls_certificate_ca_valid_days is 0; it must be between 1 and 36500."]

@@ -17,6 +17,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import 
     Host,
     entry,
     is_present,
+    out_of_range,
     repeated_names,
     wrong,
 )
@@ -258,7 +259,7 @@ def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[st
             f"{CRYPTOGRAPHY_ERROR}"
         ]
     directory, ca_directory = values["directory"], on_controller(values["ca_directory"])
-    problems: list[str] = []
+    problems = out_of_range("tls_certificate_ca_valid_days", values["ca_valid_days"], 1, 36500)
     if not Path(directory).is_absolute() or ".." in Path(directory).parts or len(Path(directory).parts) < 3:
         problems.append(wrong("tls_certificate_directory", directory, "the absolute path of a folder for certificates"))
     problems += repeated_names("tls_certificate_certificates", values["certificates"])
