@@ -27,9 +27,9 @@ _value:
   type: str
 """
 
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
+from ansible_collections.web2py.deployment.plugins.plugin_utils import planning
 
 
 class FilterModule:
     def filters(self):
-        return {"url_host": applications.url_host}
+        return {"url_host": planning.bracketed}

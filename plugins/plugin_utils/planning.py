@@ -114,5 +114,5 @@ def ip_address(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands before a port: IPv6 addresses in brackets."""
+    """A host as it stands in a URL, a Host header or before a port: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -8,6 +8,7 @@ import string
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.web2py.deployment.plugins.filter.web2py_password_hash import web2py_password_hash
+from ansible_collections.web2py.deployment.plugins.plugin_utils import planning
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,7 +95,7 @@ def test_host_names():
         "IP:192.0.2.1",
         "IP:::1",
     ]
-    assert [applications.url_host(name) for name in ("a.example", "::1")] == ["a.example", "[::1]"]
+    assert [planning.bracketed(name) for name in ("a.example", "::1")] == ["a.example", "[::1]"]
 
 
 @pytest.mark.parametrize(

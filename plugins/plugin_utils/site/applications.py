@@ -171,8 +171,3 @@ def _is_address(name: Any) -> bool:
 def subject_alt_names(names: Sequence[Any]) -> list[str]:
     """Names as a certificate lists them (RFC 5280, 4.2.1.6)."""
     return [f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names]
-
-
-def url_host(name: str) -> str:
-    """A name as it stands in a URL or a Host header: IPv6 addresses in brackets."""
-    return f"[{name}]" if ":" in name else name

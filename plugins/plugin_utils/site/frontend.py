@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import frontend_applications, url_host
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import frontend_applications
 
 # web2py's own names: the application admin, and the controller appadmin of every application.
 ADMINISTRATION_PATHS = r"^(/(?:admin|\w+/appadmin)(?:/.*)?)$"
@@ -44,7 +45,7 @@ def _literal(path: str) -> str:
 
 def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
     """Translate the site's declaration (role web2py's variables without their prefix) for the front-end roles."""
-    names = [url_host(str(name)) for name in declaration["server_names"]]
+    names = [bracketed(str(name)) for name in declaration["server_names"]]
     applications = frontend_applications(declaration["applications"])
     ports = {scheme: int(declaration[f"{scheme}_port"]) for scheme in ("http", "https")}
     public_ports = {scheme: int(declaration[f"public_{scheme}_port"]) for scheme in ports}

@@ -7,11 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import frontends
-from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed, is_present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import (
     application_errors,
     check_paths,
-    url_host,
 )
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.balancer import server_name
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.data import data_errors
@@ -44,7 +43,7 @@ def tier(_site: Site, host: InventoryHost) -> dict[str, Any]:
         "reloaded_roles": ["web2py", *daemon, *([name] if front_end.reload else [])],
         "name_at_balancer": server_name(host.name),
         "check": {
-            "host": url_host(values["web2py_server_names"][0]),
+            "host": bracketed(values["web2py_server_names"][0]),
             "https": https,
             "port": values["web2py_https_port" if https else "web2py_http_port"],
             "paths": check_paths(values["web2py_applications"], values["web2py_health_path"]),
