@@ -85,7 +85,11 @@ def validated(
 
 
 def controller(
-    facts: Mapping[str, Any], loader: Any, templar: Any, values_of: Callable[[str], Mapping[str, Any]]
+    facts: Mapping[str, Any],
+    loader: Any,
+    templar: Any,
+    values_of: Callable[[str], Mapping[str, Any]],
+    found: Mapping[str, Any] | None = None,
 ) -> Host:
     """Return the host with the files of this machine, decrypted where Ansible Vault has encrypted them."""
     lookup = lookup_loader.get("ansible.builtin.file", loader=loader, templar=templar)
@@ -96,7 +100,7 @@ def controller(
         except AnsibleError as error:
             raise OSError(str(error)) from error
 
-    return Host(facts, read_file, datetime.now(timezone.utc), values_of)
+    return Host(facts, read_file, datetime.now(timezone.utc), values_of, found)
 
 
 class ActionModule(ActionBase):
@@ -105,7 +109,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec={"role": {"type": "str", "required": True}})
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={"role": {"type": "str", "required": True}, "found": {"type": "dict"}}
+        )
         role = short_role_name(arguments["role"])
         if role not in PLANS:
             raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
@@ -116,7 +122,8 @@ class ActionModule(ActionBase):
             options = {name: option for name, option in documented_options(other).items() if name in given}
             return without_prefix(other, typed(options, given)[0])
 
-        host = controller(task_vars.get("ansible_facts") or {}, self._loader, self._templar, values_of)
+        facts = task_vars.get("ansible_facts") or {}
+        host = controller(facts, self._loader, self._templar, values_of, arguments["found"])
         variables, unreadable = self._variables(role, task_vars)
         values, problems = validated(role, task_vars, variables, host, unreadable)
         result.update({"failed": True, "msg": "\n".join(problems)} if problems else values, changed=False)

@@ -29,6 +29,11 @@ options:
       - Name of the role, with or without C(web2py.deployment.) in front of it.
     type: str
     required: true
+  found:
+    description:
+      - What tasks before have seen on the host, for roles that judge their variables by it. Without it, only what
+        follows from the variables and the facts is checked.
+    type: dict
 attributes:
   action:
     description: Runs on the controller and needs no connection to the host.

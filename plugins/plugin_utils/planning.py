@@ -31,6 +31,8 @@ class Host:
     now: datetime
     # The variables of another role that are given, as its documentation declares them, by names without the role's.
     values_of: Callable[[str], Mapping[str, Any]] = lambda _role: {}
+    # What the role's tasks have seen on the host; nothing where no task has looked yet.
+    found: Mapping[str, Any] | None = None
 
     def fact(self, name: str) -> Any:
         if name not in self.facts:

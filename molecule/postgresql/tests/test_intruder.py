@@ -428,12 +428,19 @@ def test_no_owner_stops_the_backups_of_the_others(tenant, host, obstacle):
     else:
         done = tenant.run(script)
         assert done.rc == 0, done.stderr
-    limit = "timeout --signal=TERM 8 " if obstacle == "ended" else ""
     seconds = "600" if obstacle == "ended" else "8"
-    done = host.run(
-        f"cd / && {limit}setpriv --reuid=postgres --regid=postgres --init-groups "
+    backup = (
+        "setpriv --reuid=postgres --regid=postgres --init-groups "
         f"postgresql-backup --keep-days 14 --timeout {seconds} {DIRECTORY}"
     )
+    if obstacle == "ended":
+        # While the dump of tenant waits, and not before.
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = 'tenant' AND wait_event_type = 'Lock'"
+        backup = (
+            f"{backup} & for _ in $(seq 600); do "
+            f'[ -z "$(runuser -u postgres -- psql -XAtc "{waits}")" ] || break; sleep 0.1; done; kill $!; wait $!'
+        )
+    done = host.run(f"cd / && {{ {backup}; }}")
     assert done.rc != 0
     (line,) = done.stderr.splitlines()
     assert line.startswith("failed: tenant: ") and reason in line and line.isprintable()

@@ -74,13 +74,11 @@ def wait(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.0005)
 
 
-def is_killed() -> None:
+def is_killed(batch: int, latest: float) -> None:
     """One collector; only if it is killed while it runs does it count."""
     begins_with = first()
-    arguments = [sys.executable, "-c", COLLECTOR, random.choice(["5", "500"])]  # noqa: S311
+    arguments = [sys.executable, "-c", COLLECTOR, str(batch)]
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as collector:
-        # Any moment of its start; or after its first commit, within some batches or while it still removes files.
-        latest = random.choice([0.5, 0.03, 0.001])  # noqa: S311
         if latest < 0.5:
             wait(lambda: not os.path.lexists(begins_with) or collector.poll() is not None, 10)
         wait(lambda: collector.poll() is not None, random.uniform(0, latest))  # noqa: S311
@@ -104,9 +102,13 @@ def work() -> None:
     for attempt in range(20 * kills):
         if seen["killed"] >= kills:
             return
-        is_killed()
         if attempt % 10 == 9:
+            # While it still removes the files of a large batch: the rest of them is there already.
+            is_killed(500, 0)
             collect()
+        else:
+            # Any moment of its start; or after its first commit, within some batches or while it still removes files.
+            is_killed(random.choice([5, 500]), random.choice([0.5, 0.03, 0.001]))  # noqa: S311
         for number in range(AT_LEAST - len(os.listdir(folder))):
             write(number)
 

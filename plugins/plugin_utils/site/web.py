@@ -11,6 +11,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import (
     application_errors,
     check_paths,
+    host_name_errors,
 )
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.balancer import server_name
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.data import data_errors
@@ -53,11 +54,12 @@ def tier(_site: Site, host: InventoryHost) -> dict[str, Any]:
 
 
 def problems(site: Site) -> list[str]:
-    """What is wrong in the applications, in words of the declaration and not of the roles that take what follows."""
+    """What is wrong in the declaration, in its words and not of the roles that take what follows."""
     found: list[str] = []
     for host in site.web_hosts:
         values = host.values
         applications = values["web2py_applications"]
+        found += host_name_errors(values["web2py_server_names"], "web2py_server_names")
         found += application_errors(applications) + data_errors(
             applications,
             values["web2py_database_server"],
