@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,7 +24,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import
     why_unreadable,
     without_secrets,
 )
-from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, MissingFact
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, MissingFact, UnusableVariables
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
     apache_proxy,
     apache_site,
@@ -35,6 +35,8 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import (
     nfs_shared,
     postgresql,
     tls_certificate,
+    web2py,
+    web2py_daemon,
 )
 
 PLANS = {
@@ -47,6 +49,8 @@ PLANS = {
     "nfs_shared": nfs_shared.plan,
     "postgresql": postgresql.plan,
     "tls_certificate": tls_certificate.plan,
+    "web2py": web2py.plan,
+    "web2py_daemon": web2py_daemon.plan,
 }
 
 
@@ -64,6 +68,8 @@ def plan(
         derived, problems = PLANS[role](values, host)
     except MissingFact as fact:
         return {}, [f"The host's fact {fact} is unknown; role {role} needs it. Gather facts before the role."]
+    except UnusableVariables as error:
+        return {}, error.problems
     return without_secrets(without_prefix(role, options), {**values, **derived}), problems
 
 
@@ -72,7 +78,7 @@ def without_prefix(role: str, by_variable: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def validated(
-    role: str, names: Iterable[str], variables: Mapping[str, Any], host: Host, unreadable: Iterable[str] = ()
+    role: str, names: Iterable[str], variables: Mapping[str, Any], unreadable: Sequence[str], host: Host
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the plan and everything that is wrong, also in the names of all the host's variables and in the host."""
     values, problems = plan(role, variables, host, unreadable)
@@ -84,14 +90,17 @@ def validated(
     ]
 
 
-def controller(
-    facts: Mapping[str, Any],
-    loader: Any,
-    templar: Any,
-    values_of: Callable[[str], Mapping[str, Any]],
-    found: Mapping[str, Any] | None = None,
-) -> Host:
-    """Return the host with the files of this machine, decrypted where Ansible Vault has encrypted them."""
+def values_of_other(role: str, given: Mapping[str, Any], unreadable: Sequence[str]) -> dict[str, Any]:
+    """Return what is given of another role's variables, as Host.values_of does."""
+    options = {name: option for name, option in documented_options(role).items() if name in given}
+    values, problems = typed(options, given)
+    if unreadable or problems:
+        raise UnusableVariables([*unreadable, *problems])
+    return without_prefix(role, values)
+
+
+def file_reader(loader: Any, templar: Any) -> Callable[[str], bytes]:
+    """Return what reads files of this machine, decrypted where Ansible Vault has encrypted them."""
     lookup = lookup_loader.get("ansible.builtin.file", loader=loader, templar=templar)
 
     def read_file(path: str) -> bytes:
@@ -100,7 +109,7 @@ def controller(
         except AnsibleError as error:
             raise OSError(str(error)) from error
 
-    return Host(facts, read_file, datetime.now(timezone.utc), values_of, found)
+    return read_file
 
 
 class ActionModule(ActionBase):
@@ -117,15 +126,16 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"role is '{role}'; it must be one of {', '.join(PLANS)}.")
         task_vars = task_vars or {}
 
-        def values_of(other: str) -> dict[str, Any]:
-            given, _unreadable = self._variables(other, task_vars)
-            options = {name: option for name, option in documented_options(other).items() if name in given}
-            return without_prefix(other, typed(options, given)[0])
-
-        facts = task_vars.get("ansible_facts") or {}
-        host = controller(facts, self._loader, self._templar, values_of, arguments["found"])
-        variables, unreadable = self._variables(role, task_vars)
-        values, problems = validated(role, task_vars, variables, host, unreadable)
+        host = Host(
+            facts=task_vars.get("ansible_facts") or {},
+            read_file=file_reader(self._loader, self._templar),
+            now=datetime.now(timezone.utc),
+            values_of=lambda other: values_of_other(other, *self._variables(other, task_vars)),
+            found=arguments["found"],
+            name=task_vars.get("inventory_hostname", ""),
+            groups=task_vars.get("groups", {}),
+        )
+        values, problems = validated(role, task_vars, *self._variables(role, task_vars), host)
         result.update({"failed": True, "msg": "\n".join(problems)} if problems else values, changed=False)
         return result
 

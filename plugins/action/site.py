@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -13,7 +14,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 # Imported here, and not where they are used: Ansible loads an action once and forks for each host.
-from ansible_collections.web2py.deployment.plugins.action.plan import PLANS, controller, validated, without_prefix
+from ansible_collections.web2py.deployment.plugins.action.plan import file_reader, validated, values_of_other
 from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import (
     ROLES,
     documented_options,
@@ -21,6 +22,7 @@ from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import
     typed,
     why_unreadable,
 )
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import balancer, database, storage, web
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site, SiteError
 
@@ -105,20 +107,18 @@ class Reader:
 
     def _problems(self, name: str, tiers: Iterable[str], inputs: dict[str, Any]) -> Iterator[str]:
         """What is wrong in the variables of a host's roles."""
-        host = self._host(name, inputs)
-
-        def values_of(role: str) -> dict[str, Any]:
-            given, _unreadable = self._given(host, role)
-            options = {name: option for name, option in documented_options(role).items() if name in given}
-            return without_prefix(role, typed(options, given)[0])
-
+        variables = self._host(name, inputs)
+        host = Host(
+            facts=variables.own["ansible_facts"],
+            read_file=file_reader(self._loader, self._templar),
+            now=datetime.now(timezone.utc),
+            values_of=lambda role: values_of_other(role, *self._given(variables, role)),
+            name=name,
+            groups=self.site.groups,
+        )
         roles = [TIERS[tier][1] for tier in tiers if name in self.site.tier(tier)]
         for role in dict.fromkeys([*chain(*roles), *inputs.get("validated_roles", [])]):
-            if role not in PLANS:
-                continue
-            variables, unreadable = self._given(host, role)
-            facts = controller(host.own["ansible_facts"], self._loader, self._templar, values_of)
-            yield from validated(role, host.own, variables, facts, unreadable)[1]
+            yield from validated(role, variables.own, *self._given(variables, role), host)[1]
 
     @staticmethod
     def _given(host: InventoryHost, role: str) -> tuple[dict[str, Any], list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.web2py.deployment.plugins.plugin_utils import source
 from ansible_collections.web2py.deployment.plugins.plugin_utils.release_action import ReleaseAction
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import web2py
 
 
 class ActionModule(ReleaseAction):
@@ -19,9 +19,8 @@ class ActionModule(ReleaseAction):
     def prepare(self, arguments: dict[str, Any]) -> tuple[str, source.Tree | None]:
         name = arguments.get("name")
         # Before the name becomes part of a path, on either side.
-        error = applications.name_error(name) or applications.writable_error(arguments.get("writable"))
-        if error:
-            raise source.SourceError(error)
+        for problem in web2py.path_problems("", name, arguments.get("writable") or []):
+            raise source.SourceError(problem)
         if arguments.get("state", "present") != "present":
             return "", None
         own = arguments.get("source")

@@ -25,7 +25,9 @@ options:
     elements: str
     required: true
   secrets:
-    description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
+    description:
+      - Secrets that are not given, by names such as C(shop.database_password), C(shop.cookie_key) and
+        C(shop.cache_key).
     type: dict
     required: true
   duplicates:
@@ -46,9 +48,16 @@ _value:
   type: dict
 """
 
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data
+
+
+def application_settings(application, server, cache_servers, secrets, duplicates="keep"):
+    (typed,) = documented("web2py", "web2py_applications", [application])
+    server = documented("web2py", "web2py_database_server", server)
+    return data.application_settings(typed, server, cache_servers, secrets, duplicates)
 
 
 class FilterModule:
     def filters(self):
-        return {"application_settings": data.application_settings}
+        return {"application_settings": application_settings}

@@ -17,7 +17,7 @@ options:
     elements: dict
     required: true
   secrets:
-    description: Secrets by the names that P(web2py.deployment.data_secrets#filter) gives.
+    description: Passwords that are not given, by names such as C(shop.database_password).
     type: dict
     required: true
   connection_limit:
@@ -35,9 +35,14 @@ _value:
   type: list
 """
 
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import database
+
+
+def postgresql_users(applications, secrets, connection_limit=None):
+    return database.users(documented("web2py", "web2py_applications", applications), secrets, connection_limit)
 
 
 class FilterModule:
     def filters(self):
-        return {"postgresql_users": database.users}
+        return {"postgresql_users": postgresql_users}

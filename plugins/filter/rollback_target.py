@@ -13,15 +13,22 @@ description:
     has it already, because a run before was cut off or a release reached only some hosts, stays there.
 options:
   _input:
-    description: For each host the result of M(web2py.deployment.web2py_release).
-    type: dictionary
+    description: The variables of all hosts.
+    type: dict
+    required: true
+  hosts:
+    description: Names of the hosts that go back.
+    type: list
+    elements: str
+    required: true
+  variable:
+    description: The variable in which each has registered the result of M(web2py.deployment.web2py_release).
+    type: str
     required: true
 """
 
 EXAMPLES = r"""
-__rollback: >-
-  {{ {'web1': hostvars.web1.__release_found, 'web2': hostvars.web2.__release_found}
-     | web2py.deployment.rollback_target }}
+__rollback: "{{ hostvars | web2py.deployment.rollback_target(['web1', 'web2'], '__release_found') }}"
 """
 
 RETURN = r"""
@@ -33,6 +40,10 @@ _value:
 from ansible_collections.web2py.deployment.plugins.plugin_utils import rollback
 
 
+def rollback_target(hostvars, hosts, variable):
+    return rollback.rollback_target({host: hostvars[host][variable] for host in hosts})
+
+
 class FilterModule:
     def filters(self):
-        return {"rollback_target": rollback.rollback_target}
+        return {"rollback_target": rollback_target}

@@ -20,9 +20,7 @@ options:
 """
 
 EXAMPLES = r"""
-page: >-
-  {{ tickets.report | combine({inventory_hostname: collected} | web2py.deployment.tickets_outcomes)
-     | web2py.deployment.ticket_report }}
+page: "{{ tickets.report | combine(outcomes) | web2py.deployment.ticket_report }}"
 """
 
 RETURN = r"""

@@ -13,18 +13,22 @@ description:
     P(web2py.deployment.ticket_report#filter) writes.
 options:
   _input:
-    description: The registered results by the name of the host.
+    description: The variables of all hosts.
     type: dict
     required: true
   hosts:
-    description: Names of all hosts that should have a result; one without counts as failed.
+    description: Names of the hosts that should have a result; one without counts as failed.
     type: list
     elements: str
-    default: []
+    required: true
+  variable:
+    description: The variable in which each has registered its result.
+    type: str
+    required: true
 """
 
 EXAMPLES = r"""
-outcomes: "{{ {'www1': first, 'www2': second} | web2py.deployment.tickets_outcomes }}"
+outcomes: "{{ hostvars | web2py.deployment.tickets_outcomes(ansible_play_hosts_all, 'collected') }}"
 """
 
 RETURN = r"""
@@ -38,6 +42,10 @@ _value:
 from ansible_collections.web2py.deployment.plugins.plugin_utils import ticket_report
 
 
+def tickets_outcomes(hostvars, hosts, variable):
+    return ticket_report.outcomes({host: hostvars[host].get(variable, {}) for host in hosts})
+
+
 class FilterModule:
     def filters(self):
-        return {"tickets_outcomes": ticket_report.outcomes}
+        return {"tickets_outcomes": tickets_outcomes}

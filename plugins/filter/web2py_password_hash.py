@@ -60,9 +60,9 @@ def web2py_password_hash(password, seed, iterations=600000):
     if not isinstance(password, str) or not 8 <= len(password) <= 1024:
         raise AnsibleFilterError("the administrator's password must have 8 to 1024 characters")
     if not isinstance(seed, str) or not seed:
-        raise AnsibleFilterError("seed: allowed is any text that is not empty")
+        raise AnsibleFilterError(f"seed is {seed!r}; it must be a text that is not empty.")
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1000:
-        raise AnsibleFilterError(f"iterations: found {iterations!r}, allowed are whole numbers from 1000")
+        raise AnsibleFilterError(f"iterations is {iterations!r}; it must be a whole number from 1000.")
     salt = hashlib.sha256(f"web2py.deployment:{seed}".encode()).hexdigest()[:16]
     digest = pbkdf2_hmac("sha512", password.encode("utf-8"), salt.encode("ascii"), iterations, KEY_LENGTH)
     return f"pbkdf2({iterations},{KEY_LENGTH},sha512)${salt}${digest.hex()}"

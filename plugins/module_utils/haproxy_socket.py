@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +138,7 @@ def set_state(
             "changed": bool(changing),
             "servers": found,
             "up": [server["name"] for server in found if server["up"]],
+            "healthy": [server["name"] for server in found if server["up"] and re.match("L7OK|$", server["check"])],
             "summary": ", ".join(
                 f"{server['name']} is {server['status']} {server['check']}".strip() for server in found
             ),

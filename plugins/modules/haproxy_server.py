@@ -128,6 +128,12 @@ up:
   type: list
   elements: str
   sample: [web2]
+healthy:
+  description: Names of those that are up and have answered their last health check, or have none.
+  returned: success, and when one was waited for in vain
+  type: list
+  elements: str
+  sample: [web2]
 summary:
   description: All of them in a line for a message.
   returned: success, and when one was waited for in vain

@@ -120,14 +120,21 @@ def typed(options: Options, given: Mapping[str, Any], place: str = "") -> tuple[
         if name not in options
     ]
     for name, option in options.items():
-        if given.get(name) is not None or (name in given and not place):
+        if given.get(name) is not None or (name in given and (not place or means_all_without(option))):
             values[name], found = converted(option, given[name], f"{place}{name}")
             problems += found
         elif option.get("required"):
             problems += refused(option, None, f"{place}{name}")[1]
         elif "default" in option:
             values[name] = option["default"]
+        elif option.get("apply_defaults"):
+            values[name] = typed(option["options"], {})[0]
     return values, problems
+
+
+def means_all_without(option: Mapping[str, Any]) -> bool:
+    """Whether a dictionary in which this is left out may have no limit, so that null is a mistake."""
+    return option.get("type") in ("list", "dict") and "default" not in option
 
 
 def converted(option: Mapping[str, Any], value: Any, place: str) -> tuple[Any, list[str]]:
@@ -136,8 +143,9 @@ def converted(option: Mapping[str, Any], value: Any, place: str) -> tuple[Any, l
     if kind == "list":
         return converted_list({**option, "type": option.get("elements", "str")}, value, place)
     if kind == "dict" and isinstance(value, Mapping):
-        # An empty one stays empty: its options' defaults would make something of nothing.
-        found, problems = typed(options, value, f"{place}: ") if options and value else (plain(value), [])
+        # Without apply_defaults an empty one stays empty: its options' defaults would make something of nothing.
+        filled = options and (value or option.get("apply_defaults"))
+        found, problems = typed(options, value, f"{place}: ") if filled else (plain(value), [])
         return (found, problems) if found or problems or not value else refused(option, value, place)
     try:
         scalar = converted_scalar(kind, value)
@@ -174,6 +182,14 @@ def converted_scalar(kind: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | Mapping | list | tuple | set) or kind not in ("int", "str", "path"):
         raise TypeError
     return int(check_type_int(value)) if kind == "int" else str(value)
+
+
+def documented(role: str, variable: str, value: Any) -> Any:
+    """Return one variable's value as the role declares it, for a filter; what cannot be converted is a ValueError."""
+    found, problems = converted(documented_options(role)[variable], value, variable)
+    if problems:
+        raise ValueError(" ".join(problems))
+    return found
 
 
 class Hidden:

@@ -7,18 +7,28 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
 
 LONGEST_VALUE = 400
+# As the filter web2py_password_hash gives it.
+PASSWORD_HASH = re.compile(r"pbkdf2\(\d+,\d+,sha(256|384|512)\)\$[^$\"'\\\s]+\$[0-9a-f]+")
 
 
 class MissingFact(Exception):
     """A plan needs a fact that was not gathered."""
+
+
+class UnusableVariables(Exception):
+    """The variables of another role, which a plan needs, are wrong."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
 
 
 @dataclass(frozen=True)
@@ -29,10 +39,14 @@ class Host:
     # Reads a file of the controller, decrypted where Ansible Vault has encrypted it; fails with OSError.
     read_file: Callable[[str], bytes]
     now: datetime
-    # The variables of another role that are given, as its documentation declares them, by names without the role's.
+    # The variables of another role that are given, as its documentation declares them, by names without the role's;
+    # fails with UnusableVariables.
     values_of: Callable[[str], Mapping[str, Any]] = lambda _role: {}
     # What the role's tasks have seen on the host; nothing where no task has looked yet.
     found: Mapping[str, Any] | None = None
+    # The host's name in the inventory, and all groups there.
+    name: str = ""
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def fact(self, name: str) -> Any:
         if name not in self.facts:
@@ -87,6 +101,27 @@ def port_problems(ports: Mapping[str, int]) -> list[str]:
             if len(names) > 1
         ),
     ]
+
+
+def password_problems(where: str, item: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the password of an administrator; no message repeats one."""
+    given = [key for key in ("password", "password_hash") if item.get(key)]
+    if len(given) != 1:
+        yield f"{where}: password and password_hash are {'both' if given else 'not'} given; it must be one of them."
+    elif "password" in given and not 8 <= len(item["password"]) <= 1024:
+        yield f"{where}: password is not shown; it must have 8 to 1024 characters."
+    elif "password_hash" in given and not PASSWORD_HASH.fullmatch(item["password_hash"]):
+        yield (
+            f"{where}: password_hash is not shown; it must be pbkdf2(iterations,length,sha512)$salt$digest, as the "
+            "filter web2py_password_hash gives it."
+        )
+
+
+def proxy_problems(variable: str, proxies: Sequence[str]) -> Iterator[str]:
+    """Proxies that the runtime package would refuse at its start, or that are everybody."""
+    for number, proxy in enumerate(proxies):
+        if proxy != "unix" and (error := networks.network_error(proxy)):
+            yield f"{variable}[{number}] {error} unix is allowed as well."
 
 
 def entry(variable: str, number: int, item: Mapping[str, Any]) -> str:

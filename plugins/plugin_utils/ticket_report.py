@@ -7,7 +7,7 @@ import base64
 import datetime
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,11 @@ def chart(timeline: list[Mapping[str, Any]], applications: Mapping[str, int]) ->
     }
 
 
-def outcomes(results: Mapping[str, Mapping[str, Any]], hosts: Iterable[str] = ()) -> dict[str, Any]:
-    """What web hosts have collected, for the report: the module's result of each, and the names of all."""
+def outcomes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What web hosts have collected, for the report: the module's result of each, empty where there is none."""
     quarantined: Counter[str] = Counter()
     failed: list[dict[str, str]] = []
-    for host in sorted({*results, *hosts}):
-        result = results.get(host, {})
+    for host, result in sorted(results.items()):
         for name, numbers in result.get("applications", {}).items():
             quarantined[name] += numbers.get("quarantined", 0)
         errors = result.get("errors")

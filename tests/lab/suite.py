@@ -43,14 +43,15 @@ LONG_SCENARIOS = (
     "apache_proxy",
     "lighttpd_fcgi",
     "postgresql",
+    "ssh",
     "frontends",
     "haproxy",
     "tls_certificate",
 )
 # `make test` leaves these to `make test-all`, to end within an hour: machines with kernels of their own, as in cluster
-# and nfs_shared, slow down whatever runs beside them; release runs playbooks two dozen times; and what the others
-# deploy is deployed, asked and removed in frontends, too.
-LEFT_OUT = ("apache_proxy", "cluster", "lighttpd_fcgi", "nfs_shared", "release", "web2py_daemon")
+# and nfs_shared, slow down whatever runs beside them; release runs playbooks two dozen times; ssh deploys two whole
+# sites with sudo and a password; and what the others deploy is deployed, asked and removed in frontends, too.
+LEFT_OUT = ("apache_proxy", "cluster", "lighttpd_fcgi", "nfs_shared", "release", "ssh", "web2py_daemon")
 # `make test` runs these on one distribution each, to end within an hour; `make test-all` on the other one, too.
 ONE_DISTRIBUTION = {
     "apache_wsgi": "debian13",
@@ -59,6 +60,7 @@ ONE_DISTRIBUTION = {
     "frontends": "debian12",
     "haproxy": "debian12",
     "postgresql": "debian12",
+    "ssh": "debian13",
     "tls_certificate": "debian13",
     "web2py_daemon": "debian12",
 }

@@ -15,7 +15,6 @@ import time
 
 import pytest
 from ansible_collections.web2py.deployment.plugins.module_utils import check
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -174,20 +173,3 @@ def test_requests_are_sent_until_no_former_process_is_left(server):
     assert check.warm_up(front_end(server), "/a", 4, 2, lambda: left.pop(0), time.monotonic() + 30) == 0
     assert len(server.seen) == 8
     assert check.warm_up(front_end(server), "/a", 4, 2, lambda: 1, time.monotonic()) == 1
-
-
-@pytest.mark.parametrize("path", ["", "a", "/a b", "/%2e", "/a\\b", "/../a", "/a#b", "/é", "/a\n", 5])
-def test_a_path_with_two_readings_is_refused(path):
-    (error,) = applications.application_errors([{"name": "welcome", "check_path": path}])
-    assert f"check_path is {path!r}" in error and "/welcome/default/index" in error
-
-
-@pytest.mark.parametrize("path", ["/", "/shop", "/shop/default/user/login?next=/shop", "/a-b/c_d.html"])
-def test_other_paths_are_taken(path):
-    declared = [
-        {"name": "welcome", "check_path": path},
-        {"name": "admin", "exposed": False},
-        {"name": "examples", "state": "absent"},
-    ]
-    assert applications.application_errors(declared) == []
-    assert applications.check_paths(declared, "/healthz") == ["/healthz", path]

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
 import yaml
+from ansible_collections.web2py.deployment.plugins.action.plan import plan
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "web2py_daemon"
 DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
@@ -30,24 +34,31 @@ def test_a_default_follows_the_site(name: str, sites_name: str, usual: str) -> N
     assert template.render({sites_name: "other"}) == "other"
 
 
-def unit_settings(name: str, *administered: str, **instance: object) -> list[str]:
+def unit_settings(name: str, *others: dict[str, Any], **instance: Any) -> list[str]:
     """The drop-in file of an instance's unit, line by line."""
+    instances = [{"name": name, "port": 8000, **instance}, *others]
+    source = {"path": "/web2py"}
+    variables = {**DEFAULTS, "web2py_daemon_instances": instances, "web2py_daemon_framework_source": source}
+    variables |= {"web2py_daemon_applications": [], "web2py_daemon_health_path": "/healthz"}
+    variables |= {"web2py_daemon_user": "web2py", "web2py_daemon_group": "web2py"}
+    values, problems = plan("web2py_daemon", variables, Host({}, open, datetime.now(timezone.utc)))
+    assert problems == []
     text = TEMPLATES.get_template("instance.conf.j2").render(
-        item=name,
-        __web2py_daemon_instance={"name": name, **instance},
-        __web2py_daemon_administered=list(administered),
-        __web2py_daemon_root="/var/lib/web2py",
+        item=next(item for item in values["instances"] if item["name"] == name),
+        __web2py_daemon=values,
         __web2py_daemon_etc="/etc/web2py/daemon",
-        web2py_daemon_user="web2py",
-        web2py_daemon_group="web2py",
     )
     return text.splitlines()
 
 
+ADMINISTRATION = {"administration": True, "password": "long enough"}
+OTHER = {"name": "other", "port": 8001, **ADMINISTRATION}
+
+
 def test_only_an_administrator_s_instance_sees_its_root() -> None:
-    hidden = [line for line in unit_settings("public", "admin") if line.startswith("InaccessiblePaths")]
+    hidden = [line for line in unit_settings("public", OTHER) if line.startswith("InaccessiblePaths")]
     assert hidden == ["InaccessiblePaths=-/var/lib/web2py/instances"]
-    own = unit_settings("admin", "admin", "other", administration=True)
+    own = unit_settings("admin", OTHER, **ADMINISTRATION)
     assert "ReadWritePaths=/var/lib/web2py/instances/admin" in own
     assert [line for line in own if line.startswith("InaccessiblePaths")] == [
         "InaccessiblePaths=-/var/lib/web2py/instances/other"
@@ -67,7 +78,7 @@ def test_the_folder_of_an_instance_s_keys_is_nobody_else_s(name: str) -> None:
     for line in folders:
         assert " --owner=root " in line and line.endswith(f" --mode=0710 /run/web2py-instance-{name}")
     settings = (ROLE / "templates/instance.py.j2").read_text(encoding="utf-8")
-    assert settings.count('file = "/run/web2py-instance-{{ item }}/') == 2
+    assert settings.count('file = "/run/web2py-instance-{{ item.name }}/') == 2
 
 
 def test_a_certificate_is_tried_before_it_replaces_another() -> None:

@@ -5,37 +5,40 @@ from __future__ import annotations
 
 import ast
 import json
-import pathlib
 import re
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-import yaml
 from ansible_collections.web2py.deployment.plugins.action import plan
-from ansible_collections.web2py.deployment.plugins.plugin_utils import source
+from ansible_collections.web2py.deployment.plugins.plugin_utils import planning, source
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
-from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site import applications, data, database, inventory
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared, web2py
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data, database, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
 SERVER = {"host": "db.example.org"}
 CACHES = ["cache:11211"]
-APPLICATIONS = [
-    {"name": "welcome"},
-    {"name": "shop", "database": {}, "sessions": "cookie", "cache": "memcached"},
-    {
-        "name": "intranet",
-        "database": {"name": "intranet 2", "user": "staff", "password": "given by hand", "pool_size": 3},
-        "sessions": "database",
-        "uploads": "database",
-        "session_classes": {"applications.intranet.modules.basket": ["Basket"]},
-    },
-    {"name": "plain", "sessions": "files", "secure_cookies": False},
-    {"name": "gone", "state": "absent", "database": {}, "sessions": "cookie"},
-]
+APPLICATIONS = documented(
+    "web2py",
+    "web2py_applications",
+    [
+        {"name": "welcome"},
+        {"name": "shop", "database": {}, "sessions": "cookie", "cache": "memcached"},
+        {
+            "name": "intranet",
+            "database": {"name": "intranet 2", "user": "staff", "password": "given by hand", "pool_size": 3},
+            "sessions": "database",
+            "uploads": "database",
+            "session_classes": {"applications.intranet.modules.basket": ["Basket"]},
+        },
+        {"name": "plain", "sessions": "files", "secure_cookies": False},
+        {"name": "gone", "state": "absent", "database": {}, "sessions": "cookie"},
+    ],
+)
 SECRETS = {"shop.database_password": "secret one", "shop.cookie_key": "secret two", "shop.cache_key": "secret three"}
 
 # pydal.adapters.postgres.Postgre.REGEX_URI; a test below compares it with that of the web2py the lab has.
@@ -97,8 +100,8 @@ class TestConnectionString:
 
     @given(st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters='"\\%'), min_size=1, max_size=15))
     def test_any_allowed_name_of_a_database_arrives(self, name):
-        wrong = data.data_errors([{"name": "shop", "database": {"name": name}}], SERVER, [])
-        if not wrong:
+        application = {"name": "shop", "database": {"name": name}}
+        if not list(web2py.database_problems("shop", application, {"database_server": SERVER}, {})):
             assert read_by_pydal(data.dal_uri(connection(name=name)))["database"] == name
 
     @given(st.ip_addresses(v=6), st.integers(1, 65535))
@@ -112,7 +115,7 @@ class TestConnectionString:
         """libpq compares it with `host`, which pydal takes from the URI, never with `hostaddr` (fe-secure-common.c)."""
         application, server = {"name": "shop", "database": {"password": "long enough"}}, {"host": "2001:db8::1"}
         uri = data.application_settings(application, server, [], {})["database"]["uri"]
-        assert data.data_errors([application], server, []) or read_by_pydal(uri)["host"] == "2001:db8::1"
+        assert list(web2py.server_problems(server)) or read_by_pydal(uri)["host"] == "2001:db8::1"
 
     @given(st.ip_addresses(v=4))
     def test_an_ipv4_address(self, address):
@@ -210,7 +213,7 @@ class TestClientAddresses:
     [
         lambda text: problems_of_postgresql(hba=[{**RULE, "address": text}]),
         lambda text: [nfs_shared.client_problem("clients", text)],
-        lambda text: applications.proxy_errors([text]),
+        lambda text: list(planning.proxy_problems("web2py_trusted_proxies", [text])),
         lambda text: memcached.address_problems([text], ["192.0.2.1", "10.0.0.0"]),
     ],
     ids=["postgresql_hba", "nfs_shared_exports", "web2py_trusted_proxies", "memcached_addresses"],
@@ -219,95 +222,6 @@ class TestClientAddresses:
 def test_rules_of_who_may_connect_refuse_what_is_too_wide(errors, text):
     """The class: each variable that says who may connect, or whose word is believed."""
     assert [error for error in errors(text) if error] != []
-
-
-class TestErrors:
-    def test_none(self):
-        assert data.data_errors(APPLICATIONS, SERVER, CACHES) == []
-        assert data.data_errors([{"name": "welcome"}], {}, []) == [], "an application without data needs no server"
-
-    @pytest.mark.parametrize(
-        ("said", "words"),
-        [
-            ({"sessions": "redis"}, ["sessions is 'redis'", "files, database, cookie"]),
-            ({"sessions": None}, ["sessions is None", "files, database, cookie"]),
-            ({"uploads": "cloud"}, ["uploads is 'cloud'", "files, database"]),
-            ({"cache": "redis"}, ["cache is 'redis'", "ram, disk, memcached"]),
-            ({"tickets": "mail"}, ["tickets is 'mail'", "files, database"]),
-            ({"sessions": "database"}, ["sessions are to be in the database", "add database"]),
-            ({"uploads": "database"}, ["uploads are to be in the database", "add database"]),
-            ({"database": {"name": ""}}, ["name of its database", "''", "not empty"]),
-            ({"database": {"name": "x" * 64}}, ["name of its database", "63 bytes"]),
-            ({"database": {"name": 'a"b'}}, ["name of its database", "no double quote"]),
-            ({"database": {"name": "postgres"}}, ["name of its database", "means nothing to PostgreSQL"]),
-            ({"database": {"name": "what?"}}, ["question mark"]),
-            ({"database": {"user": "pg_monitor"}}, ["user of its database", "means nothing to PostgreSQL"]),
-            ({"database": {"user": "+staff"}}, ["user of its database", "does not begin with"]),
-            ({"database": {"password": "seven77"}}, ["password of its database", "8 to 1024"]),
-            ({"database": {"password": "p" * 1025}}, ["password of its database", "8 to 1024"]),
-            ({"database": {"password": 1234567890}}, ["password of its database", "text"]),
-        ],
-    )
-    def test_a_fault_names_the_application_what_was_found_and_what_is_allowed(self, said, words):
-        errors = data.data_errors([{"name": "other", "sessions": "files"}, {"name": "shop", **said}], SERVER, CACHES)
-        assert len(errors) == 1
-        assert [word for word in ["application 'shop'", *words] if word not in errors[0]] == []
-        assert str(said.get("database", {}).get("password") or "no password") not in errors[0]
-
-    def test_a_name_that_suits_web2py_and_not_postgresql(self):
-        (error, _user) = data.data_errors([{"name": "all", "database": {}}], SERVER, [])
-        assert "application 'all', name of its database is 'all'; it must be" in error
-
-    def test_servers_that_are_not_there(self):
-        (error,) = data.data_errors([{"name": "shop", "database": {}}], {}, [])
-        assert "'shop'" in error and "web2py_database_server" in error
-        (error,) = data.data_errors([{"name": "shop", "cache": "memcached"}], {}, [])
-        assert "'shop'" in error and "web2py_cache_servers" in error
-
-    def test_several_web_hosts_share_no_sqlite_file(self):
-        applications = [{"name": "shop", "tickets": "database"}]
-        assert (
-            data.data_errors(applications, {}, [], web_hosts=["www1"]) == data.data_errors(applications, {}, []) == []
-        )
-        assert data.data_errors(applications, SERVER, [], web_hosts=["www1", "www2"]) == []
-        assert data.data_errors([{"name": "shop", "tickets": "files"}], {}, [], web_hosts=["www1", "www2"]) == []
-        (error,) = data.data_errors(applications, {}, [], web_hosts=["www1", "www2"])
-        assert "'shop'" in error and "www1, www2" in error and "web2py_database" in error
-
-    def test_two_applications_with_one_database(self):
-        applications = [{"name": "shop", "database": {}}, {"name": "wiki", "database": {"name": "shop"}}]
-        (error,) = data.data_errors(applications, SERVER, [])
-        assert "'shop' and 'wiki' have the same database, 'shop'" in error
-
-    def test_a_verified_server_needs_a_certificate_on_the_controller(self):
-        server = {"host": "db", "tls": {"mode": "verify-full", "ca_file": data.CA_FILE}}
-        (error,) = data.data_errors([{"name": "shop", "database": {}}], server, [], "")
-        assert "web2py_database_ca_file" in error and "'shop'" in error
-        assert data.data_errors([{"name": "shop", "database": {}}], server, [], "/ca.pem") == []
-        assert data.data_errors([{"name": "shop", "database": {}}], {"host": "db"}, [], "") == []
-
-    @pytest.mark.parametrize("socket", ["/run/postgresql", "/run/.s.PGSQL.x", ".s.PGSQL.5432"])
-    def test_a_socket_is_that_of_a_server(self, socket):
-        (error,) = data.data_errors([{"name": "shop", "database": {}}], {"socket": socket}, [])
-        assert "web2py_database_server" in error and repr(socket) in error
-
-    def test_what_is_absent_or_says_nothing_is_not_checked(self):
-        applications = [{"name": "gone", "state": "absent", "sessions": "redis"}, {"name": "welcome"}]
-        assert data.data_errors(applications, {}, []) == []
-
-    def test_a_server_without_an_address(self):
-        """There is no connection string for it, and no other check looks at web2py_database_server."""
-        assert data.data_errors([{"name": "shop", "database": {}}], {"port": 5433}, []) != []
-
-    def test_two_applications_with_one_user(self):
-        """Each would set a password of its own, and the role postgresql refuses a user that is listed twice."""
-        applications = [
-            {"name": "shop", "database": {"user": "staff"}},
-            {"name": "wiki", "database": {"user": "staff"}},
-        ]
-        secrets = {"shop.database_password": "long enough 1", "wiki.database_password": "long enough 2"}
-        refused_here = data.data_errors(applications, SERVER, [])
-        assert refused_here or problems_of_postgresql(users=database.users(applications, secrets)) == []
 
 
 names = st.text("ab_1", min_size=1, max_size=3)
@@ -321,7 +235,9 @@ declared = st.builds(
 
 @given(st.lists(declared, max_size=3, unique_by=lambda item: item["name"]))
 def test_the_role_postgresql_takes_what_was_found_right(applications):
-    if data.data_errors(applications, SERVER, CACHES):
+    applications = documented("web2py", "web2py_applications", applications)
+    values = {"applications": applications, "database_server": SERVER, "cache_servers": CACHES}
+    if list(web2py.data_problems(values, [])):
         return
     secrets = dict.fromkeys(data.data_secrets(applications), "made by the lookup")
     users = database.users(applications, secrets)
@@ -336,7 +252,7 @@ def test_the_role_postgresql_takes_what_was_found_right(applications):
 
 class TestTranslation:
     def test_applications_with_data_and_the_secrets_they_need(self):
-        assert data.data_applications(APPLICATIONS) == ["shop", "intranet", "plain"]
+        assert [item["name"] for item in data.with_data(APPLICATIONS)] == ["shop", "intranet", "plain"]
         assert data.data_secrets(APPLICATIONS) == list(SECRETS)
 
     def test_what_the_role_postgresql_gets(self):
@@ -360,12 +276,6 @@ class TestTranslation:
         ]
         assert len(rules) == 6
 
-    def test_a_pool_is_as_large_as_the_role_says(self):
-        path = pathlib.Path(__file__).parents[2] / "roles/web2py/meta/argument_specs.yml"
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
-        options = options["web2py_applications"]["options"]["database"]["options"]
-        assert options["pool_size"]["default"] == data.POOL_SIZE
-
     def test_memcached_servers(self):
         assert inventory.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
         assert inventory.memcached_servers(["2001:db8::1"], port=1234) == ["[2001:db8::1]:1234"]
@@ -373,12 +283,6 @@ class TestTranslation:
         known = {"cache1": {"ansible_host": "192.0.2.7"}, "cache2": {"memcached_port": 11212}}
         found = ["192.0.2.7:11211", "cache2:11212", "127.0.0.1:11211"]
         assert inventory.memcached_servers(["cache1", "cache2", "127.0.0.1"], known) == found
-
-    @pytest.mark.parametrize("value", ["shop", ["shop"], None, 5, {"name": "shop", "database": {}}])
-    def test_mistaken_types_are_left_to_the_argument_specs(self, value):
-        assert data.data_errors(value, {}, []) == data.data_applications(value) == data.data_secrets(value) == []
-        assert database.users(value, {}) == database.databases(value) == []
-        assert database.hba(value, ["192.0.2.7"]) == []
 
 
 class TestSettings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 import jinja2
@@ -23,12 +25,9 @@ DATA = {
     "secrets": SECRETS,
 }
 URI = "postgres://shop:a%40b@db:5432/shop?sslmode=verify-full"
-SOURCELESS = [{"name": "admin"}, {"name": "shop", "source": {"path": "x"}, "database": {}}]
 
 # For each filter, what the variables of its example are, and what the example gives.
 EXAMPLES = {
-    "admin_password_errors": ({"web2py_admin_passwords": [{"port": 443, "password": "long enough"}]}, []),
-    "application_errors": ({"web2py_applications": SOURCELESS}, []),
     "application_settings": (
         {**DATA, "application": APPLICATIONS[1]},
         {
@@ -45,16 +44,7 @@ EXAMPLES = {
         },
         ["192.0.2.10", "2001:db8::10"],
     ),
-    "daemon_errors": ({**DATA, "web2py_daemon_instances": [{"name": "public", "port": 8000}]}, []),
-    "data_applications": (DATA, ["shop"]),
-    "data_errors": (DATA, []),
-    "tickets_applications": ({"web2py_applications": [{"name": "shop", "tickets": "database"}]}, ["shop"]),
-    "data_secrets": (DATA, ["shop.database_password"]),
-    "default_application": (DATA, "shop"),
-    "frontend_applications": (DATA, ["admin", "shop", "welcome"]),
-    "host_name_errors": ({"apache_wsgi_server_names": ["www.example.org", "::1"]}, []),
     "memcached_servers": ({}, ["192.0.2.7:11211", "[2001:db8::1]:11211"]),
-    "port_errors": ({"apache_wsgi_http_port": 80}, []),
     "postgresql_scram_secret": (
         {"vault_password": "long enough"},
         re.compile(r"SCRAM-SHA-256\$4096:[\w+/]{22}==\$[\w+/]{43}=:[\w+/]{43}="),
@@ -63,9 +53,6 @@ EXAMPLES = {
         DATA,
         [{"name": "shop", "password": "a@b", "connection_limit": 40}],
     ),
-    "header_errors": ({"web2py_headers": {"X-Frame-Options": "DENY"}}, []),
-    "proxy_errors": ({"web2py_trusted_proxies": ["10.0.0.0/8", "unix"]}, []),
-    "shared_folders": ({}, ["uploads", "errors"]),
     "subject_alt_names": (
         {"web2py_server_names": ["www.example.org", "192.0.2.1"]},
         ["DNS:www.example.org", "IP:192.0.2.1"],
@@ -82,18 +69,20 @@ EXAMPLES = {
         },
         "******** is no password",
     ),
-    "url_host": ({"apache_wsgi_server_names": ["2001:db8::1", "www.example.org"]}, "[2001:db8::1]"),
+    "tickets_outcomes": (
+        {
+            "hostvars": {"www1": {"collected": {"applications": {"shop": {"quarantined": 2}}, "errors": {}}}},
+            "ansible_play_hosts_all": ["www1"],
+        },
+        {"quarantined": {"shop": 2}, "failed": []},
+    ),
     "web2py_password_hash": (
         {"vault_admin_password": "long enough", "inventory_hostname": "www"},
         re.compile(r"pbkdf2\(600000,64,sha512\)\$[0-9a-f]{16}\$[0-9a-f]{128}"),
     ),
 }
 # Their examples show some of the variables that they take; the whole is in their own tests.
-SHORTENED = {
-    "frontend_site",
-    "ticket_report",
-    "tickets_outcomes",
-}
+SHORTENED = {"ticket_report"}
 # Shown with shortened or made-up digits.
 SAMPLES_OF_ANOTHER_KIND = {"postgresql_scram_secret", "web2py_password_hash"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -148,6 +137,9 @@ def test_an_example_gives_what_is_documented(name):
     found = evaluate(name, variables)
     if isinstance(wanted, re.Pattern):
         assert wanted.fullmatch(found)
+    elif name == "tickets_outcomes":
+        assert abs(datetime.fromisoformat(found.pop("generated")).timestamp() - time.time()) < 60
+        assert found == wanted
     else:
         assert found == wanted
 
@@ -163,21 +155,3 @@ def test_the_documented_sample_is_what_the_example_gives(name):
 @pytest.mark.parametrize("name", sorted(SHORTENED))
 def test_a_shortened_example_uses_the_filter(name):
     assert example(name).strip().endswith(f"| web2py.deployment.{name}")
-
-
-@pytest.mark.parametrize(
-    ("name", "variables", "words"),
-    [
-        ("admin_password_errors", {"web2py_admin_passwords": [{"port": 0, "password": "long enough"}]}, "1 to 65535"),
-        ("application_errors", {"web2py_applications": [{"name": "my-app"}]}, "'my-app'"),
-        ("daemon_errors", {**DATA, "web2py_daemon_instances": [{"name": "A", "port": 1}]}, "lowercase"),
-        ("data_errors", {**DATA, "web2py_database_server": {}}, "no database server"),
-        ("host_name_errors", {"apache_wsgi_server_names": []}, "apache_wsgi_server_names"),
-        ("port_errors", {"apache_wsgi_http_port": 0}, "apache_wsgi_http_port"),
-        ("header_errors", {"web2py_headers": {"X Y": "z"}}, "'X Y'"),
-        ("proxy_errors", {"web2py_trusted_proxies": ["10.0.0.1/8"]}, "host bits"),
-    ],
-)
-def test_an_example_finds_a_fault(name, variables, words):
-    (error,) = evaluate(name, variables)
-    assert words in error

@@ -7,6 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 import pytest
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented
 from ansible_collections.web2py.deployment.plugins.plugin_utils.frontends import FRONT_ENDS
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
 
@@ -14,7 +15,9 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 DECLARATION = {
     "server_names": ["www.example.org", "2001:db8::1"],
-    "applications": [{"name": "shop"}, {"name": "my_wiki2"}, {"name": "tools", "exposed": False}],
+    "applications": documented(
+        "web2py", "web2py_applications", [{"name": "shop"}, {"name": "my_wiki2"}, {"name": "tools", "exposed": False}]
+    ),
     "http_port": 80,
     "https_port": 443,
     "public_http_port": 80,
@@ -33,15 +36,16 @@ DECLARATION = {
     "trusted_proxies": [],
     "user": "web2py",
     "group": "web2py",
-    "root": "/var/lib/web2py",
-    "runtime": "/opt/web2py/runtime",
+    "frontend": "apache_wsgi",
 }
 ADMINISTRATION = ("/admin", "/admin/", "/admin/default/index", "/shop/appadmin", "/shop/appadmin/index")
 OTHERS = ("/", "/shop", "/administer", "/shop/default/admin", "/shop/appadmins", "/health.z")
 
 
 def site(**changes: object) -> dict:
-    return frontend_site({**DECLARATION, **changes})
+    found, problems = frontend_site("apache_wsgi", {**DECLARATION, **changes})
+    assert problems == []
+    return found
 
 
 def answer(rules: list[dict], path: str) -> tuple[int, str | None] | None:
@@ -102,7 +106,6 @@ def test_names_are_as_in_a_host_header() -> None:
 def test_an_entry_has_its_role_and_its_marker_is_looked_for(name: str) -> None:
     entry_points = {path.stem for path in (ROLES / name / "tasks").glob("*.yml")}
     assert {"install", "validate", "deploy", "remove", *(["reload"] if FRONT_ENDS[name].reload else [])} <= entry_points
-    for tasks in ("validate.yml", "retire.yml"):
-        text = (ROLES / "web2py" / "tasks" / tasks).read_text(encoding="utf-8")
-        marker = PurePosixPath(FRONT_ENDS[name].marker)
-        assert f"- {marker.parent}\n" in text and f"- {marker.name}\n" in text
+    text = (ROLES / "web2py" / "tasks" / "look.yml").read_text(encoding="utf-8")
+    marker = PurePosixPath(FRONT_ENDS[name].marker)
+    assert f"- {marker.parent}\n" in text and f"- {marker.name}\n" in text

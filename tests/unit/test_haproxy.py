@@ -95,7 +95,7 @@ def test_all_other_servers():
     result = fake.set(["web1", "not there"], "drain", others=True)
     assert [server["name"] for server in result["servers"]] == ["web2", "web3"] and result["changed"]
     assert fake.changes() == ["set server servers/web2 state drain"]
-    nothing = {"changed": False, "servers": [], "up": [], "summary": ""}
+    nothing = {"changed": False, "servers": [], "up": [], "healthy": [], "summary": ""}
     assert fake.set(["web1", "web2", "web3"], "drain", others=True) == nothing
 
 

@@ -28,12 +28,12 @@ VARIABLES = {
         "web2py_admin_passwords": [{"port": 443, "password": SECRET}]
     },
     ("roles/web2py/tasks/settings.yml", "Configure the applications"): {
-        "__web2py_data_applications": ["shop"],
+        "__web2py": {"settings": ["shop"]},
         "web2py_applications": [{"name": "shop", "database": {"password": SECRET}}, {"name": "welcome"}],
         "__web2py_secrets": {"shop.cookie_key": "cookie " + SECRET},
     },
     ("roles/web2py_daemon/tasks/deploy.yml", "Set the passwords of the administration"): {
-        "__web2py_daemon_administered": ["admin"],
+        "__web2py_daemon": {"administered": [{"name": "admin", "number": 0}], "password_seed": "www1"},
         "web2py_daemon_instances": [INSTANCE],
     },
     ("roles/postgresql/tasks/databases.yml", "Manage users"): {

@@ -76,6 +76,47 @@ COMPLETE: dict[str, dict[str, Any]] = {
         "tls_certificate_ca_directory": "/nowhere/ca",
         "tls_certificate_ca_passphrase": SECRET,
     },
+    "web2py": {
+        "web2py_applications": [
+            {"name": "welcome", "database": {"password": SECRET + SECRET}, "secure_cookies": True},
+            {"name": "shop", "source": {"git": f"https://{SECRET}@example.org/x"}, "database": {"pool_size": 9}},
+        ],
+        "web2py_admin_passwords": [{"port": 443, "password": SECRET + SECRET}],
+        "web2py_database_server": {"host": "db", "tls": {"ca_file": "/ca.pem"}},
+        "web2py_database_ca_file": "/ca.pem",
+        "web2py_cache_servers": [],
+        "web2py_client_addresses": ["192.0.2.7"],
+        "web2py_storage_server": "",
+        "web2py_migrate_host": "www1",
+        "web2py_secrets_directory": "/secrets",
+        "web2py_admin_password_seed": "www1",
+        "web2py_default_application": "shop",
+        "web2py_server_names": ["www.example.org"],
+        "web2py_public_http_port": 80,
+        "web2py_public_https_port": 443,
+        "web2py_trusted_proxies": [],
+        "web2py_uid": 950,
+        "web2py_gid": 951,
+    },
+    "web2py_daemon": {
+        "web2py_daemon_instances": [
+            {
+                "name": "admin",
+                "port": 8001,
+                "administration": True,
+                "password": SECRET + SECRET,
+                "tls": {"certificate_file": "/c.pem", "key_file": "/k.pem"},
+                "timeouts": {"head": 10},
+                "limits": {"request_body": 1000},
+            }
+        ],
+        "web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 2}],
+        "web2py_daemon_applications": [{"name": "shop", "database": {"password": SECRET}}],
+        "web2py_daemon_framework_source": {"path": "/web2py"},
+        "web2py_daemon_health_path": "/healthz",
+        "web2py_daemon_user": "web2py",
+        "web2py_daemon_group": "web2py",
+    },
 }
 # How an INI inventory or --extra-vars may write what is true and false.
 TRUE, FALSE = ("true", "True", "yes", "on", "1"), ("false", "False", "no", "off", "0")
@@ -83,10 +124,11 @@ TRUE, FALSE = ("true", "True", "yes", "on", "1"), ("false", "False", "no", "off"
 
 def plan(role: str, variables: dict[str, Any], facts: dict[str, Any] = FACTS) -> tuple[dict[str, Any], list[str]]:
     others = {
-        "web2py": {"frontend": role},
+        "web2py": {**action.values_of_other("web2py", complete("web2py"), []), "frontend": role},
         "web2py_daemon": {"instances": [{"name": "public", "state": "present", "socket": True}]},
     }
-    return action.plan(role, variables, Host(facts, open, datetime.now(timezone.utc), others.__getitem__))
+    host = Host(facts, open, datetime.now(timezone.utc), others.__getitem__, name="www1")
+    return action.plan(role, variables, host)
 
 
 def complete(role: str) -> dict[str, Any]:
@@ -134,9 +176,8 @@ def default_of(role: str, path: tuple[str, ...]) -> Any:
 def test_the_variables_of_these_tests_are_without_a_fault(role: str) -> None:
     values, problems = plan(role, complete(role))
     assert problems == []
-    assert {name.removeprefix(f"{role}_") for name in arguments.documented_options(role)} - set(values) <= {
-        "ca_passphrase"
-    }
+    public = {name for name, option in arguments.documented_options(role).items() if not option.get("no_log")}
+    assert {name.removeprefix(f"{role}_") for name in public} <= set(values)
 
 
 @pytest.mark.parametrize(("role", "path"), walk("int"))
@@ -171,6 +212,13 @@ def test_what_is_no_boolean_is_refused_by_name(role: str, path: tuple[str, ...],
     if value is None and len(path) > 1:
         return
     refused(role, path, value, "true or false")
+
+
+@pytest.mark.parametrize(("role", "path"), walk("list", "dict"))
+def test_null_is_no_list_and_no_dictionary(role: str, path: tuple[str, ...]) -> None:
+    """A list in an entry that is left out may mean everything."""
+    if len(path) == 1 or default_of(role, path) is None:
+        refused(role, path, None, "it must be a ")
 
 
 @pytest.mark.parametrize("value", [True, [], {}])

@@ -7,19 +7,33 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.web2py.deployment.plugins.action import plan as action
+from ansible_collections.web2py.deployment.plugins.plugin_utils import arguments
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 
-PORTS = {"http_port": 80, "https_port": 443}
+WEB2PY = {
+    **yaml.safe_load((arguments.ROLES / "web2py/defaults/main.yml").read_text(encoding="utf-8")),
+    # Expressions, which Ansible evaluates.
+    "web2py_server_names": ["www.example.org"],
+    "web2py_public_http_port": 80,
+    "web2py_public_https_port": 443,
+    "web2py_trusted_proxies": [],
+}
 PUBLIC = {"name": "public", "state": "present", "socket": True, "administration_through_proxy": False}
 
 
 def plan(
-    role: str, instances: tuple[dict[str, Any], ...] = (PUBLIC,), site: dict[str, Any] | None = None, **options: Any
+    role: str,
+    instances: tuple[dict[str, Any], ...] = (PUBLIC,),
+    site: dict[str, Any] | None = None,
+    websockets_of_the_proxy: Any = (),
+    **options: Any,
 ) -> tuple[dict[str, Any], list[str]]:
     others = {
-        "web2py": {"frontend": role, "administration": "disabled", **PORTS, **(site or {})},
+        "web2py": {**action.without_prefix("web2py", WEB2PY), "frontend": role, **(site or {})},
         "web2py_daemon": {"instances": list(instances)},
+        "apache_proxy": {"websockets": websockets_of_the_proxy},
     }
     host = Host({}, open, datetime.now(timezone.utc), others.__getitem__)
     return action.plan(role, {f"{role}_{name}": value for name, value in options.items()}, host)
@@ -34,16 +48,28 @@ def test_what_is_derived():
     assert plan("lighttpd_fcgi", max_connections="100")[0]["max_files"] == 1324
     assert plan("apache_proxy")[0]["proxy_reuse"] == 5
     assert plan("apache_proxy", ({**PUBLIC, "timeouts": {"proxy_reuse": 9}},))[0]["proxy_reuse"] == 9
-    websockets = [{"path": "/realtime", "backend": "wss://[::1]:8888/realtime"}]
-    assert plan("apache_proxy", websockets=websockets)[0]["modules"][-1] == "proxy_wstunnel"
-    assert "proxy_wstunnel" not in plan("apache_proxy")[0]["modules"]
+    assert plan("apache_site")[0]["packages"] == ["apache2", "logrotate"]
+
+
+@pytest.mark.parametrize(
+    ("front_end", "websockets", "packages", "modules"),
+    [
+        ("apache_wsgi", [], ["libapache2-mod-wsgi-py3"], ["wsgi"]),
+        ("apache_proxy", [], [], ["buffer", "proxy", "proxy_http"]),
+        ("apache_proxy", [{"path": "/a"}], [], ["buffer", "proxy", "proxy_http", "proxy_wstunnel"]),
+    ],
+)
+def test_what_a_front_end_needs_of_apache(front_end, websockets, packages, modules):
+    values, problems = plan("apache_site", site={"frontend": front_end}, websockets_of_the_proxy=websockets)
+    assert problems == []
+    assert (values["packages"][2:], values["modules"]) == (packages, modules)
 
 
 @pytest.mark.parametrize("role", ["apache_proxy", "apache_wsgi", "lighttpd_fcgi"])
 def test_a_host_has_the_front_end_that_is_chosen(role):
     (problem,) = plan(role, site={"frontend": "other"})[1]
     assert problem == f"web2py_frontend is 'other'; it must be {role} where this role is applied."
-    (problem,) = plan(role, site={"frontend": None})[1]
+    problem = action.plan(role, {}, Host({}, open, datetime.now(timezone.utc)))[1][0]
     assert f"Put the role web2py before {role} in the same play." in problem
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+PLAN = "web2py.deployment.plan"
 STANDARD_FILES = (
     "README.md",
     "defaults/main.yml",
@@ -30,8 +31,8 @@ def load(role: Path, file: str) -> Any:
     return yaml.safe_load((role / file).read_text(encoding="utf-8"))
 
 
-def options(role: Path, entry_point: str = "main") -> dict[str, dict[str, Any]]:
-    return load(role, "meta/argument_specs.yml")["argument_specs"][entry_point]["options"]
+def options(role: Path) -> dict[str, dict[str, Any]]:
+    return load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 
 
 def test_a_role_has_the_standard_files(role: Path) -> None:
@@ -67,27 +68,12 @@ def test_every_variable_has_a_type_and_a_description(role: Path) -> None:
     assert undescribed("", options(role)) == []
 
 
-def checks_of(role: Path) -> dict[str, str]:
-    """The actions by which the role's validation begins, with the role that each is told."""
-    actions = ("web2py.deployment.plan", "web2py.deployment.validate_role")
-    tasks = load(role, "tasks/validate.yml")
-    return {action: task[action]["role"] for task in tasks for action in actions if action in task}
-
-
-def test_validation_alone_takes_the_same_variables(role: Path) -> None:
-    """The action `plan` checks against the entry point `main` whatever runs it; others have Ansible check it."""
-    entry_points = load(role, "meta/argument_specs.yml")["argument_specs"]
-    if "web2py.deployment.plan" in checks_of(role):
-        assert "validate" not in entry_points
-    else:
-        assert options(role, "validate") == options(role)
-
-
 def test_validation_comes_first_and_catches_misspelled_variables(role: Path) -> None:
     imported = [task.get("ansible.builtin.import_tasks") for task in load(role, "tasks/main.yml")]
     assert [file for file in imported if file] == ["validate.yml", "deploy.yml"]
     assert imported[0] == "validate.yml" and imported[-1] == "deploy.yml"
-    assert [checked.rpartition(".")[2] for checked in checks_of(role).values()] == [role.name]
+    plans = [task[PLAN] for task in load(role, "tasks/validate.yml") if PLAN in task]
+    assert [plan["role"] for plan in plans] == [role.name]
 
 
 def test_the_example_uses_the_role(role: Path) -> None:

@@ -150,7 +150,8 @@ def test_a_new_call_is_noticed(line):
 USERS_TREE = re.compile(
     r"(/data\b|/deposit\b|/var/log/web2py|__web2py_log\b|web2py-shared|/instances\b|/private\b|/sessions\b|/errors\b"
     r"|/uploads\b|/cache\b(?!/)|/databases\b|web2py-tickets\b(?!\.)|nfs_shared[_.](absent_)?(exports|mounts)|item\.path"
-    r"|__nfs_shared(_unmounted|_stopped|\.mount_marker|\.drop_in_files)|run/web2py-instance)"
+    r"|__nfs_shared(_unmounted|_stopped|\.mount_marker|\.drop_in_files)|__web2py_daemon\.administered"
+    r"|run/web2py-instance)"
 )
 WEB_ROLES = ("web2py", "web2py_daemon", "nfs_shared", "apache_site", "apache_wsgi", "apache_proxy", "lighttpd_fcgi")
 ACTING = (
@@ -190,10 +191,10 @@ SAFE_TASKS = {
     ("nfs_shared", "Remove exports"): IN_ETC,
     (
         "apache_site",
-        "Create the folder of the site's configuration, and take the distribution's default site out of service",
+        "Create the folders of the configuration, and take the distribution's default site out of service",
     ): IN_ETC,
     ("tickets.yml", "Write the report as a page and as JSON"): "on the controller, as who runs the playbook",
-    ("web2py", "Read the front ends and the daemon on the host, and the owner of web2py's files"): LISTS,
+    ("web2py", "Find what an earlier run has left"): LISTS,
     ("nfs_shared", "Find the mounts of these shares"): LISTS,
     ("nfs_shared", "Find units that wait for these shares"): LISTS,
 }

@@ -16,7 +16,7 @@ from ansible.vars.manager import VariableManager
 from ansible_collections.web2py.deployment.plugins.action import site as action
 from ansible_collections.web2py.deployment.plugins.plugin_utils import frontends
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import nfs_shared
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site import database
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site import database, web
 
 APPLICATIONS = [
     {"name": "files"},
@@ -208,7 +208,7 @@ class TestDatabase:
             ({"web2py_frontend": "apache_proxy"}, 2, 1 + 2 * (2 + 2 * 16)),
             ({"web2py_frontend": "apache_proxy", "web2py_daemon_instances": [{**PUBLIC, "threads": 38}]}, 1, 79),
             ({"web2py_daemon_instances": [{"name": "local", "processes": 1, "state": "absent"}]}, 1, 19),
-            ({"web2py_daemon_instances": [{"name": "local", "processes": "1"}]}, 1, 35),
+            ({"web2py_daemon_instances": [{"name": "local", "port": 8000, "processes": "1"}]}, 1, 35),
             ({"web2py_daemon_scheduler_workers": [{"application": "shop", "workers": 30}]}, 1, 79),
         ],
     )
@@ -224,7 +224,8 @@ class TestDatabase:
     def test_without_web_hosts_the_limit_is_that_of_the_role(self, inputs):
         found = inputs({"database": ["db"]})["db"]
         assert found["connection_limit"] is None and found["postgresql_max_connections"] == 100
-        users = database.users([{"name": "shop", "database": {"password": "long enough"}}], {}, None)
+        shop = {"name": "shop", "state": "present", "database": {"password": "long enough"}}
+        users = database.users([shop], {}, None)
         assert users == [{"name": "shop", "password": "long enough"}]
 
     def test_applications_without_a_database_need_no_connections(self, inputs):
@@ -239,7 +240,7 @@ class TestWebHosts:
             {"web": ["a", "b", "c"]},
             {"web2py_applications": [{"name": "shop"}]},
             a={"web2py_redirect_to_https": "true"},
-            b={"web2py_frontend": "lighttpd_fcgi", "web2py_server_names": ["2001:db8::1"]},
+            b={"web2py_frontend": "lighttpd_fcgi", "web2py_server_names": ["192.0.2.1"]},
             c={
                 "web2py_frontend": "apache_proxy",
                 "apache_proxy_instance": "shop",
@@ -253,7 +254,7 @@ class TestWebHosts:
             ["web2py@shop.service"],
         ]
         assert [check["port"] for check in checks] == [443, 80, 80]
-        assert checks[1]["host"] == "[2001:db8::1]" and checks[0]["paths"] == ["/healthz", "/shop/default/index"]
+        assert checks[1]["host"] == "192.0.2.1" and checks[0]["paths"] == ["/healthz", "/shop/default/index"]
         assert [found[name]["validated_roles"][-1] for name in "abc"] == [
             "apache_wsgi",
             "lighttpd_fcgi",
@@ -265,20 +266,23 @@ class TestWebHosts:
             ["web2py", "web2py_daemon"],
         ]
 
-    def test_a_fourth_front_end_is_one_entry(self, inputs, monkeypatch):
+    def test_a_fourth_front_end_is_one_entry(self, reader, monkeypatch):
         entry = frontends.FrontEnd(marker="/etc/h2o/web2py/h2o.conf", unit="h2o.service", reload=True)
         monkeypatch.setitem(frontends.FRONT_ENDS, "h2o", entry)
-        found = inputs({"web": ["www"], "storage": ["nas"]}, {"web2py_frontend": "h2o"})["www"]
+        site = reader({"web": ["www"], "storage": ["nas"]}, {"web2py_frontend": "h2o"}).site
+        found = web.tier(site, site.hosts["www"])
         assert found["check"]["units"] == ["h2o.service"] == found["nfs_shared_mounts"][0]["before_units"][:1]
         assert found["validated_roles"] == ["tls_certificate", "h2o"]
         assert found["reloaded_roles"] == ["web2py", "h2o"]
 
-    def test_the_daemon_runs_where_it_has_something_to_run(self, inputs):
+    def test_the_daemon_runs_where_it_has_something_to_run(self, inputs, problems):
         found = inputs({"web": ["www"]}, {"web2py_daemon_scheduler_workers": [{"application": "shop"}]})["www"]
         assert found["deployed_roles"] == ["web2py", "tls_certificate", "web2py_daemon"]
         # A misspelled variable is found although nothing is to run.
-        found = inputs({"web": ["www"]}, {"web2py_daemon_instancs": []})["www"]
+        found = inputs({"web": ["www"]}, {"web2py_daemon_instances": []})["www"]
         assert (found["validated_roles"][0], found["daemon"]) == ("web2py_daemon", False)
+        (problem,) = problems({"web": ["www"]}, {"web2py_daemon_instancs": []})
+        assert "did you mean web2py_daemon_instances" in problem
 
 
 @pytest.mark.parametrize(
@@ -369,4 +373,4 @@ def test_a_tier_alone_needs_nothing_that_only_others_need(reader):
 def test_two_applications_with_one_database_are_told_as_such(problems):
     applications = [{"name": "welcome", "database": {"name": "admin"}}, {"name": "admin", "database": {}}]
     (problem,) = problems({"web": ["www"], "database": ["db"]}, {"web2py_applications": applications})
-    assert problem == "applications 'welcome' and 'admin' have the same database, 'admin'"
+    assert "('admin') and application 'welcome' have the same database, 'admin'." in problem

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented_options
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Templates of services and drop-ins by the service that they make, and what runs no application.
@@ -63,8 +64,10 @@ def test_it_has_limits_by_variables_with_defaults(name):
             assert str(defaults[f"{role}_{variable[1]}"]) not in ("infinity", "0"), (name, setting)
         else:
             # That of an instance is in the entry of the instance.
-            default = re.search(r"default\('?([^')]+)'?\)", found[setting].split("|", 1)[1])
-            assert default and default[1] != "infinity", (name, setting)
+            option = documented_options(role)[f"{role}_instances"]
+            for key in re.search(r"item\.([\w.]+)", found[setting])[1].split("."):
+                option = option["options"][key]
+            assert str(option["default"]) not in ("infinity", "0"), (name, setting)
 
 
 @pytest.mark.parametrize("path", sorted(ROLES.glob("*/tasks/*.yml")), ids=lambda path: str(path.relative_to(ROLES)))

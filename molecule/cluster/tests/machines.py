@@ -10,7 +10,6 @@ import re
 import ssl
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 
 import kernel
@@ -38,20 +37,6 @@ def states(balancer) -> dict[str, str]:
     )
     found = re.findall(r"^servers,(?!BACKEND)([^,]+),(?:[^,]*,){15}([^,]+),", rows, re.MULTILINE)
     return dict(found)
-
-
-def add_note(site: Site, application: str, title: str, attachment: bytes) -> int:
-    """Fill in the form as a browser does; return the status of the answer."""
-    page = site.ask(f"{application}/index", "https").body.decode()
-    key = re.search(r'name="_formkey" type="hidden" value="([^"]*)"', page).group(1)
-    fields = {"title": title, "created": "2026-11-24 00:00:00", "_formkey": key, "_formname": "note/create"}
-    boundary = uuid.uuid4().hex
-    parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
-    disposition = b'Content-Disposition: form-data; name="attachment"; filename="a file.bin"\r\n'
-    parts.append(disposition + b"Content-Type: application/octet-stream\r\n\r\n" + attachment)
-    body = b"".join(b"--%s\r\n%s\r\n" % (boundary.encode(), part) for part in parts) + f"--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    return site.ask(f"{application}/index", "https", "POST", body, headers).status
 
 
 class Load:

@@ -12,7 +12,7 @@ import uuid
 
 import pytest
 from browser import PROJECT, play, wait_for
-from machines import NOTES, NOTES_DB, SHARED, add_note, in_parallel, load, states
+from machines import NOTES, NOTES_DB, SHARED, in_parallel, load, states
 
 
 def up(balancer, *names: str):
@@ -53,11 +53,8 @@ def test_administration_is_not_there(site):
 def test_what_was_sent_to_one_web_host_is_served_by_the_other(webs, application):
     first, second = (web.site() for web in webs)
     title, content = uuid.uuid4().hex, uuid.uuid4().bytes * 20000
-    assert add_note(first, application, title, content) == 303
-    link = re.search(rf'{title}\s*<a href="([^"]+)"', second.ask(f"{application}/index", "https").body.decode()).group(
-        1
-    )
-    assert second.ask(link, "https").body == content
+    assert first.add_note(title, content, application, "https") == 303
+    assert second.attachment(title, application, "https") == content
 
 
 def test_no_update_of_a_session_in_files_is_lost(webs):

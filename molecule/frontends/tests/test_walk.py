@@ -156,7 +156,7 @@ BAD_INPUT = {
     ),
     "an instance on a port that the front end will have": (
         {"web2py_http_port": 8080, "web2py_daemon_instances": [{"name": "extra", "port": 8080}]},
-        ["extra", "8080 is web2py_http_port"],
+        ["extra", "port is 8080; it must be another than web2py_http_port"],
     ),
     "administration on a plain public listener": (
         {
@@ -164,7 +164,7 @@ BAD_INPUT = {
                 {"name": "extra", "address": "0.0.0.0", "port": 8000, "administration": True, "password": "long enough"}
             ]
         },
-        ["administration asked for on a plain public listener", "0.0.0.0"],
+        ["address is '0.0.0.0'; it must be a loopback address", "needs tls"],
     ),
     "administration through Apache on a shared host": (
         {"web2py_frontend": "apache_proxy", "apache_proxy_shared_host": True},
@@ -203,5 +203,5 @@ def test_a_role_alone_refuses_a_host_that_has_another_front_end(tmp_path):
     )
     run = play(variables={"web2py_frontend": "lighttpd_fcgi"}, playbook=play_of_one_role)
     assert run.status != 0
-    assert "this host has apache_wsgi" in run.output
+    assert "it must be apache_wsgi, which this host has" in run.output
     assert run.changed_tasks() == []

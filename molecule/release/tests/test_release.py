@@ -282,7 +282,7 @@ def test_the_last_web_host_is_not_taken_out(version):
 
 def test_nothing_is_released_without_the_host_that_migrates(version):
     run = play("--limit=release-web2,release-balancer", variables=version("v7"), playbook=RELEASE)
-    assert run.status != 0 and "web2py_migrate_host: found release-web1, which could not be reached" in run.output
+    assert run.status != 0 and "web2py_migrate_host is release-web1, which could not be reached" in run.output
     assert run.changed_tasks() == []
     assert pages() == ["v1", "v1"]
 
@@ -314,7 +314,10 @@ def test_bad_input_is_refused_on_all_hosts_before_anything_changes(version):
     # What the inventory alone shows comes first; what hosts have is looked at afterwards.
     for variables, words in (
         (wrong, ["check_path is 'counter/%2e'"]),
-        ({**version("v7"), "web2py_uid": 12345}, ["found 12345 and", f"release-web1 belongs to {user} and"]),
+        (
+            {**version("v7"), "web2py_uid": 12345},
+            ["web2py_uid and web2py_gid are 12345 and", f"they must be {user} and"],
+        ),
     ):
         run = play(variables=variables, playbook=RELEASE)
         output = " ".join(run.output.split())

@@ -196,7 +196,7 @@ def test_duplicates_are_counted_and_nobody_has_to_call_the_collector(empty, site
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"web2py_tickets_schedule": "now and then"}, ["web2py_tickets_schedule: found now and then", "OnCalendar"]),
+        ({"web2py_tickets_schedule": "now and then"}, ["web2py_tickets_schedule is 'now and then'", "OnCalendar"]),
         ({"web2py_database_server": {}}, ["tickets-web12, tickets-web13", "web2py_database_server"]),
     ],
     ids=["schedule", "SQLite on two hosts"],

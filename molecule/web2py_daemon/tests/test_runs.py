@@ -54,13 +54,13 @@ def test_every_mistake_is_named_before_anything_changes(publics):
     assert run.status != 0 and run.changes() == 0
     for words in (
         ("'Bad-Name'", "lowercase"),
-        ("'taken'", "8099 is taken"),
-        ("'two'", "used by instance 'one'"),
-        ("'open'", "administration asked for on a plain public listener"),
-        ("'short'", "8 to 1024"),
-        ("'nowhere'", "70000", "1 to 65535"),
+        ("'taken'", "port is 8099; it must be a free port. Another program listens on 0.0.0.0"),
+        ("'two'", "port is 8101; it must be another than that of instance 'one'"),
+        ("'open'", "address is '::'; it must be a loopback address", "needs tls"),
+        ("'short'", "password is not shown; it must have 8 to 1024 characters"),
+        ("'nowhere'", "port is 70000; it must be between 1 and 65535"),
         ("'apps'", "'shop'", "probe_2"),
-        ("'idle'", "administration is not true"),
+        ("'idle'", "password is given; it must be left out unless administration is true"),
         ("web2py_daemon_scheduler_workers", "'shop'"),
     ):
         assert all(word in run.output for word in words), (words, run.output)

@@ -9,26 +9,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, is_present, wrong
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
 
 PATH = re.compile(r"/[A-Za-z0-9._~/-]+")
 BACKEND = re.compile(r"wss?://[][A-Za-z0-9.:_~/-]+")
 
 
 def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
-    site, name = host.values_of("web2py"), values["instance"]
+    declaration, name = host.values_of("web2py"), values["instance"]
+    _site, problems = frontend_site("apache_proxy", declaration)
     instances = host.values_of("web2py_daemon").get("instances", [])
     instance = next((item for item in instances if item["name"] == name and is_present(item) and item["socket"]), {})
     problems = [
-        *frontend_problems("apache_proxy", site.get("frontend")),
+        *problems,
         *instance_problems(name, instance),
-        *administration_problems(values, instance, site.get("administration")),
+        *administration_problems(values, instance, declaration.get("administration")),
         *websocket_problems(values["websockets"]),
     ]
     return {
         # How long a connection to web2py is used again.
         "proxy_reuse": instance.get("timeouts", {}).get("proxy_reuse", 5),
-        "modules": ["buffer", "proxy", "proxy_http", *(["proxy_wstunnel"] if values["websockets"] else [])],
     }, problems
 
 

@@ -8,11 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, out_of_range, port_problems
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
+
+# What a front end needs of Apache beside what every site needs.
+PACKAGES = {"apache_wsgi": ["libapache2-mod-wsgi-py3"]}
+MODULES = {"apache_wsgi": ["wsgi"], "apache_proxy": ["buffer", "proxy", "proxy_http"]}
 
 
 def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
-    site = host.values_of("web2py")
+    declaration = host.values_of("web2py")
+    # The front end's own role says whether it is the one that is chosen.
+    front_end = declaration.get("frontend", "the front end's")
+    site, problems = frontend_site(front_end, declaration)
     ports = {f"web2py_{name}": site[name] for name in ("http_port", "https_port") if name in site}
     ports |= {f"apache_site_extra_ports[{number}]": port for number, port in enumerate(values["extra_ports"])}
     workers = out_of_range("apache_site_max_request_workers", values["max_request_workers"], 25, 400)
-    return {}, [*port_problems(ports), *workers]
+    websockets = front_end == "apache_proxy" and host.values_of("apache_proxy").get("websockets")
+    return {
+        "site": site,
+        "packages": ["apache2", "logrotate", *PACKAGES.get(front_end, [])],
+        "modules": [*MODULES.get(front_end, []), *(["proxy_wstunnel"] if websockets else [])],
+    }, [*problems, *port_problems(ports), *workers]

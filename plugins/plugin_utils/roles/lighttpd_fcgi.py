@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, memory_problems, out_of_range
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
 
 RANGES = {
     "processes": (1, 512),
@@ -22,10 +22,11 @@ RANGES = {
 
 
 def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
-    problems = [*frontend_problems("lighttpd_fcgi", host.values_of("web2py").get("frontend"))]
+    site, problems = frontend_site("lighttpd_fcgi", host.values_of("web2py"))
     for name, (lowest, highest) in RANGES.items():
         problems += out_of_range(f"lighttpd_fcgi_{name}", values[name], lowest, highest)
     return {
+        "site": site,
         # For each connection of a visitor one to web2py and one file, besides those of Lighttpd itself.
         "max_files": values["max_connections"] * 3 + 1024,
     }, [*problems, *memory_problems("lighttpd_fcgi_memory_max", values["memory_max"])]

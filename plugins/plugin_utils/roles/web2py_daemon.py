@@ -1,38 +1,257 @@
 # Copyright: web2py.deployment contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks of the role web2py_daemon's variables, without Ansible."""
+"""What the variables of the role web2py_daemon mean, and what is wrong in them."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
-from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import (
-    PASSWORD_HASH,
-    port_errors,
-    proxy_errors,
+from ansible_collections.web2py.deployment.plugins.plugin_utils.frontends import FRONT_ENDS
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import (
+    Host,
+    bracketed,
+    entry,
+    ip_address,
+    is_present,
+    memory_problems,
+    out_of_range,
+    password_problems,
+    proxy_problems,
+    repeated_names,
+    wrong,
 )
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import public_names, public_ports
 
+# As in vars/main.yml.
+HOME = "/opt/web2py"
+ROOT = "/var/lib/web2py"
+UNITS = "/etc/systemd/system"
 # Part of unit names, paths and a Python string; systemd would escape other characters.
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-# systemd.resource-control(5): bytes, with a unit, or a share of the machine's memory.
-MEMORY = re.compile(r"[0-9]+[KMGT]?|[0-9]{1,3}%|infinity")
+SYSTEM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+URL_PATH = re.compile(r"/[A-Za-z0-9._~/-]+")
+# Part of a unit's command line.
+FILE = re.compile(r"/[A-Za-z0-9._/@+-]+")
 # systemd.exec(5) ignores a limit of a process that it cannot read, such as 400MB, and has no shares here.
 PROCESS_MEMORY = re.compile(r"[1-9][0-9]*[KMGT]?|infinity")
-# What may be left out, but not left empty: `applications:` without a value would mean all of them.
-NOT_EMPTY = ("access_log", "applications", "limits", "socket", "timeouts", "tls", "trusted_proxies")
-# The smallest allowed number of each setting.
-TIMEOUTS = {"keep_alive": 1, "proxy_reuse": 1, "head": 1, "stall": 1, "request": 1, "graceful": 1}
-LIMITS = {"request_body": 0, "requests": 0, "connections": 1, "files": 1, "tasks": 1}
-# As in the role's argument specs.
-KEEP_ALIVE, PROXY_REUSE = 30, 5
+MAY_BE_ZERO = ("limits: request_body", "limits: requests")
+# As in the role's argument specs and those of web2py.
+PROXY_REUSE = 5
+REQUEST_BODY = 268435456
 LISTENING = "0A"
 
 Listener = tuple[str, int]
+Values = Mapping[str, Any]
+
+
+def plan(values: Values, host: Host) -> tuple[dict[str, Any], list[str]]:
+    site = host.values_of("web2py")
+    applications = [item for item in values["applications"] if item.get("state", "present") == "present"]
+    names = [str(item.get("name", "")) for item in applications]
+    problems = [
+        *instance_problems(values["instances"], names),
+        *listener_problems(values["instances"], site, host.found),
+        *scheduler_problems(values["scheduler_workers"], names),
+        *general_problems(values, names),
+    ]
+    if problems:
+        return {}, problems
+    present = sorted(filter(is_present, values["instances"]), key=lambda item: item["name"])
+    roots = {item["name"]: f"{ROOT}/instances/{item['name']}" for item in present if item["administration"]}
+    exposed = [str(item["name"]) for item in applications if item.get("exposed", True)]
+    instances = [
+        instance_of(item, roots, names if item["administration"] else exposed, values["health_path"], site)
+        for item in present
+    ]
+    schedulers = [
+        {
+            "name": f"{item['application']}-{number}",
+            "application": item["application"],
+            "queue": ":".join([item["application"], *item.get("groups", [])]),
+        }
+        for item in values["scheduler_workers"]
+        if is_present(item)
+        for number in range(1, item["workers"] + 1)
+    ]
+    return {
+        "instances": instances,
+        "names": [item["name"] for item in instances],
+        "units": [f"web2py@{item['name']}.{kind}" for kind in ("socket", "service") for item in instances],
+        "folders": [
+            *(f"{UNITS}/web2py@{item['name']}.{kind}.d" for item in instances for kind in ("service", "socket")),
+            *(f"{HOME}/instances/{name}" for name in roots),
+        ],
+        # Passwords are read from the variable by the number, where they are needed.
+        "administered": [
+            {
+                "name": item["name"],
+                "number": number,
+                "root": roots[item["name"]],
+                "password_file": f"{roots[item['name']]}/parameters_{item['port']}.py",
+            }
+            for number, item in enumerate(values["instances"])
+            if is_present(item) and item["administration"]
+        ],
+        "links": [
+            {"path": f"{root}/{name}", "target": f"{ROOT}/{name}"}
+            for root in roots.values()
+            for name in ("routes.py", *(f"applications/{name}" for name in names if name != "admin"))
+        ],
+        "schedulers": schedulers,
+        "scheduler_units": [f"web2py-scheduler@{item['name']}.service" for item in schedulers],
+        "scheduler_files": [f"scheduler-{item['name']}" for item in schedulers],
+        # These of web2py may hold secrets.
+        "applications": names,
+    }, []
+
+
+def instance_of(
+    instance: Values, roots: Mapping[str, str], applications: Sequence[str], health_path: str, site: Values
+) -> dict[str, Any]:
+    """An instance with what follows from it; settings are those of the runtime package's handler."""
+    name, is_socket, tls = instance["name"], instance["socket"], instance.get("tls", {})
+    administration = "off"
+    if instance["administration_through_proxy"] or (instance["administration"] and tls):
+        administration = "https"
+    elif instance["administration"]:
+        administration = "loopback"
+    if instance["administration"]:
+        applications = list(dict.fromkeys(["admin", *applications]))
+    proxies = list(dict.fromkeys(["unix", *site.get("trusted_proxies", [])])) if is_socket else []
+    return {
+        **instance,
+        "listen": None if is_socket else f"{bracketed(instance['address'])}:{instance['port']}",
+        "limits": {"request_body": site.get("max_request_body", REQUEST_BODY), **instance["limits"]},
+        "access_log": instance.get("access_log", not is_socket),
+        "tls": tls,
+        # All instances run as one user.
+        "hidden": [root for other, root in roots.items() if other != name] if name in roots else [f"{ROOT}/instances"],
+        "settings": {
+            "root": roots.get(name, ROOT),
+            "framework": f"{HOME}/current",
+            "health_path": health_path,
+            "names": public_names(site),
+            "ports": public_ports(site) if is_socket else {},
+            "trusted_proxies": instance.get("trusted_proxies", proxies),
+            "applications": instance.get("applications", applications),
+            "administration": administration,
+        },
+    }
+
+
+def instance_problems(instances: Sequence[Values], applications: Sequence[str]) -> Iterator[str]:
+    yield from repeated_names("web2py_daemon_instances", instances)
+    for number, instance in enumerate(instances):
+        where = entry("web2py_daemon_instances", number, instance)
+        if not INSTANCE_NAME.fullmatch(instance["name"]):
+            yield wrong(
+                f"{where}: name",
+                instance["name"],
+                "up to 32 lowercase letters, digits and underscores, the first a letter",
+            )
+        if is_present(instance):
+            yield from address_problems(where, instance)
+            yield from administration_problems(where, instance)
+            yield from application_problems(where, instance, applications)
+            yield from number_problems(where, instance)
+            yield from proxied_problems(where, instance)
+            yield from memory_problems(f"{where}: memory_max", instance["memory_max"])
+            for key, path in instance.get("tls", {}).items():
+                if not FILE.fullmatch(path):
+                    yield wrong(f"{where}: tls: {key}", path, "an absolute path of letters, digits and signs of ._/@+-")
+
+
+def address_problems(where: str, instance: Values) -> Iterator[str]:
+    if instance["socket"]:
+        for key in ("port", "tls"):
+            if key in instance:
+                yield wrong(f"{where}: {key}", instance[key], "left out where socket is true")
+        return
+    if ip_address(instance["address"]) is None:
+        yield wrong(f"{where}: address", instance["address"], "an IP address")
+    yield from out_of_range(f"{where}: port", instance.get("port"), 1, 65535)
+
+
+def administration_problems(where: str, instance: Values) -> Iterator[str]:
+    given = [key for key in ("password", "password_hash") if instance.get(key)]
+    if instance["administration_through_proxy"] and (instance["administration"] or not instance["socket"]):
+        yield wrong(
+            f"{where}: administration_through_proxy", True, "false unless socket is true and administration false"
+        )
+    if not instance["administration"]:
+        yield from (f"{where}: {key} is given; it must be left out unless administration is true." for key in given)
+        return
+    address = ip_address(instance["address"])
+    if instance["socket"]:
+        yield wrong(f"{where}: socket", True, "false where administration is true", "Give it a port of its own")
+    elif address and not address.is_loopback and "tls" not in instance:
+        yield wrong(
+            f"{where}: address",
+            instance["address"],
+            "a loopback address such as 127.0.0.1 where administration is true",
+            "On a public listener, administration needs tls",
+        )
+    yield from password_problems(where, instance)
+
+
+def application_problems(where: str, instance: Values, applications: Sequence[str]) -> Iterator[str]:
+    known = {*applications, *(["admin"] if instance["administration"] else [])}
+    for name in instance.get("applications", []):
+        if name not in known:
+            yield wrong(f"{where}: applications", name, f"of the site's applications: {', '.join(sorted(known))}")
+
+
+def number_problems(where: str, instance: Values) -> Iterator[str]:
+    numbers = {name: instance[name] for name in ("processes", "threads")}
+    for group in ("timeouts", "limits"):
+        numbers |= {f"{group}: {name}": number for name, number in instance[group].items()}
+    memory = numbers.pop("limits: process_memory")
+    if not PROCESS_MEMORY.fullmatch(memory):
+        yield wrong(f"{where}: limits: process_memory", memory, "a size such as 512M, or infinity")
+    for name, number in numbers.items():
+        least = 0 if name in MAY_BE_ZERO else 1
+        if number < least:
+            yield wrong(f"{where}: {name}", number, f"a whole number from {least}")
+
+
+def proxied_problems(where: str, instance: Values) -> Iterator[str]:
+    yield from proxy_problems(f"{where}: trusted_proxies", instance.get("trusted_proxies", []))
+    keep_alive, reuse = instance["timeouts"]["keep_alive"], instance["timeouts"]["proxy_reuse"]
+    if keep_alive <= reuse and (instance["socket"] or instance.get("trusted_proxies") or reuse != PROXY_REUSE):
+        yield wrong(
+            f"{where}: timeouts: keep_alive",
+            keep_alive,
+            f"more than proxy_reuse ({reuse})",
+            "What the proxy sends on a connection that is just being closed is lost",
+        )
+
+
+def listener_problems(instances: Sequence[Values], site: Values, found: Values | None) -> Iterator[str]:
+    """Where instances listen, and front end, other programs or other instances do already."""
+    # The site's playbook, which has not looked at the host, always puts a front end there.
+    roles = [*FRONT_ENDS] if found is None else [role.rpartition(".")[2] for role in found["play_roles"]]
+    front_end_ports = ("http_port", "https_port") if set(roles) & set(FRONT_ENDS) else ()
+    listening = found["listening"] if found else ""
+    taken = sorted(listeners(listening) - own_listeners(listening))
+    others: list[tuple[str, int, str]] = []
+    for number, instance in enumerate(instances):
+        port, address = instance.get("port"), instance["address"]
+        if not is_present(instance) or instance["socket"] or not port or ip_address(address) is None:
+            continue
+        where = f"{entry('web2py_daemon_instances', number, instance)}: port"
+        for name in front_end_ports:
+            if site.get(name) == port:
+                yield wrong(where, port, f"another than web2py_{name}, on which the front end listens")
+        for other, other_port in taken:
+            if port == other_port and overlap(address, other):
+                yield wrong(where, port, "a free port", f"Another program listens on {other} with this port")
+        for other, other_port, name in others:
+            if port == other_port and overlap(address, other):
+                yield wrong(where, port, f"another than that of instance {name!r}, which listens on {other}")
+        others.append((address, port, instance["name"]))
 
 
 def listeners(proc_net_tcp: str) -> set[Listener]:
@@ -69,174 +288,35 @@ def overlap(one: str, other: str) -> bool:
     return same_family and (addresses[0] == addresses[1] or any(address.is_unspecified for address in addresses))
 
 
-def _name(instance: Mapping[str, Any]) -> str:
-    return f"web2py_daemon_instances: instance {instance.get('name')!r}"
-
-
-def _address_errors(instance: Mapping[str, Any]) -> list[str]:
-    name = _name(instance)
-    if instance.get("socket"):
-        given = [key for key in ("address", "port", "tls") if instance.get(key)]
-        return [f"{name}: {', '.join(given)} cannot be given together with socket"] if given else []
-    errors = []
-    address = instance.get("address", "127.0.0.1")
-    try:
-        networks.address(address)
-    except ValueError:
-        errors.append(f"{name}: address is {address!r}, allowed are IP addresses")
-    return errors + port_errors({f"{name}: port": instance.get("port")})
-
-
-def _administration_errors(instance: Mapping[str, Any]) -> list[str]:
-    name = _name(instance)
-    given = [key for key in ("password", "password_hash") if instance.get(key)]
-    if instance.get("administration_through_proxy") and (instance.get("administration") or not instance.get("socket")):
-        return [f"{name}: administration_through_proxy is true, allowed only with socket and without administration"]
-    if not instance.get("administration"):
-        return [f"{name}: {given[0]} is given, but administration is not true"] if given else []
-    errors = []
-    if instance.get("socket"):
-        errors.append(f"{name}: administration needs an address and a port of its own, not a socket")
-    elif not instance.get("tls"):
-        try:
-            loopback = networks.address(instance.get("address", "127.0.0.1")).is_loopback
-        except ValueError:
-            loopback = True  # reported by the address itself
-        if not loopback:
-            errors.append(
-                f"{name}: administration asked for on a plain public listener: address is {instance['address']!r}, "
-                "allowed are loopback addresses such as 127.0.0.1, or give the instance tls"
-            )
-    if len(given) != 1:
-        errors.append(f"{name}: administration needs exactly one of password and password_hash")
-    elif "password" in given and not (isinstance(instance["password"], str) and 8 <= len(instance["password"]) <= 1024):
-        errors.append(f"{name}: password must be a text of 8 to 1024 characters")
-    elif "password_hash" in given and not PASSWORD_HASH.fullmatch(str(instance["password_hash"])):
-        errors.append(f"{name}: password_hash must have the form that the filter web2py_password_hash gives")
-    return errors
-
-
-def _number_errors(prefix: str, values: Mapping[str, Any], smallest: Mapping[str, int]) -> list[str]:
-    return [
-        f"{prefix}{key} is {values[key]!r}, allowed are whole numbers from {least}"
-        for key, least in smallest.items()
-        if key in values and not (re.fullmatch("[0-9]+", str(values[key])) and int(values[key]) >= least)
-    ]
-
-
-def _value_errors(instance: Mapping[str, Any], applications: Iterable[str]) -> list[str]:
-    name = _name(instance)
-    known = {*applications, *(["admin"] if instance.get("administration") else [])}
-    errors = [
-        f"{name}: applications has {application!r}, allowed are those of the site: {', '.join(sorted(known))}"
-        for application in instance.get("applications") or []
-        if application not in known
-    ]
-    errors += [
-        f"{name}: {key} is empty, allowed is a value, or no {key} at all"
-        for key in NOT_EMPTY
-        if key in instance and instance[key] is None
-    ]
-    errors += _number_errors(f"{name}: ", instance, {"processes": 1, "threads": 1})
-    limits, timeouts = (
-        instance.get(key) if isinstance(instance.get(key), Mapping) else {} for key in ("limits", "timeouts")
-    )
-    errors += _number_errors(f"{name}: limits.", limits, LIMITS)
-    wrong = _number_errors(f"{name}: timeouts.", timeouts, TIMEOUTS)
-    keep_alive, reuse = timeouts.get("keep_alive", KEEP_ALIVE), timeouts.get("proxy_reuse", PROXY_REUSE)
-    proxied = instance.get("socket") or instance.get("trusted_proxies") or "proxy_reuse" in timeouts
-    if proxied and not wrong and int(keep_alive) <= int(reuse):
-        wrong.append(
-            f"{name}: timeouts.keep_alive is {keep_alive}, allowed is more than timeouts.proxy_reuse ({reuse}): "
-            "what the proxy sends on a connection that is just being closed is lost"
-        )
-    errors += wrong
-    if not PROCESS_MEMORY.fullmatch(str(limits.get("process_memory", "infinity"))):
-        errors.append(
-            f"{name}: limits.process_memory is {limits['process_memory']!r}, "
-            "allowed are sizes such as 512M or 2G, and infinity"
-        )
-    if not MEMORY.fullmatch(str(instance.get("memory_max", "infinity"))):
-        errors.append(f"{name}: memory_max is {instance['memory_max']!r}, allowed are sizes such as 512M, 2G, or 50%")
-    errors += [
-        error.replace("web2py_trusted_proxies", f"{name}: trusted_proxies")
-        for error in proxy_errors(instance.get("trusted_proxies") or [])
-    ]
-    for key in ("certificate_file", "key_file"):
-        tls = instance.get("tls")
-        # Both become part of a unit's command line.
-        if tls and not re.fullmatch(r"/[A-Za-z0-9._/@+-]+", str(tls.get(key, ""))):
-            errors.append(f"{name}: tls.{key} is {tls.get(key)!r}, allowed are absolute paths without blanks")
-    return errors
-
-
-def daemon_errors(
-    instances: Sequence[Mapping[str, Any]],
-    applications: Sequence[Mapping[str, Any]] = (),
-    scheduler_workers: Sequence[Mapping[str, Any]] = (),
-    proc_net_tcp: str = "",
-    list_sockets: str = "",
-    frontend_ports: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """All that is wrong in `web2py_daemon_instances` and `web2py_daemon_scheduler_workers`; no password is repeated."""
-    errors = []
-    names: set[Any] = set()
-    known = [str(item.get("name")) for item in entries(applications) if present(item)]
-    taken = listeners(proc_net_tcp) - own_listeners(list_sockets)
-    addresses: list[tuple[str, int, str]] = []
-    for instance in entries(instances):
-        name = instance.get("name")
-        if not isinstance(name, str) or not INSTANCE_NAME.fullmatch(name):
-            errors.append(
-                f"{_name(instance)}: allowed names have up to 32 lowercase letters, digits and underscores, "
-                "the first a letter"
-            )
+def scheduler_problems(workers: Sequence[Values], applications: Sequence[str]) -> Iterator[str]:
+    named = [{**item, "name": item["application"]} for item in workers]
+    yield from repeated_names("web2py_daemon_scheduler_workers", named)
+    for number, item in enumerate(named):
+        if not is_present(item):
             continue
-        if name in names:
-            errors.append(f"{_name(instance)} is listed twice; each name may be there once")
-        names.add(name)
-        if not present(instance):
-            continue
-        wrong = _address_errors(instance)
-        errors += wrong + _administration_errors(instance) + _value_errors(instance, known)
-        if wrong or instance.get("socket"):
-            continue
-        address, port = str(instance.get("address", "127.0.0.1")), int(instance["port"])
-        for other, other_port, other_name in addresses:
-            if port == other_port and overlap(address, other):
-                errors.append(f"{_name(instance)}: {address} port {port} is used by instance {other_name!r} already")
-        addresses.append((address, port, name))
-        errors += [
-            f"{_name(instance)}: {address} port {port} is {variable}, on which the front end listens; "
-            "choose another port for one of them"
-            for variable, used in (frontend_ports or {}).items()
-            if str(used) == str(port)
-        ]
-        errors += [
-            f"{_name(instance)}: {address} port {port} is taken: another program listens on {other}; "
-            "choose another port or stop that program"
-            for other, other_port in sorted(taken)
-            if port == other_port and overlap(address, other)
-        ]
-    return errors + _scheduler_errors(scheduler_workers, known)
+        where = entry("web2py_daemon_scheduler_workers", number, item)
+        if item["name"] not in applications:
+            allowed = f"one of the site's applications: {', '.join(applications) or 'there are none'}"
+            yield wrong(f"{where}: application", item["name"], allowed)
+        yield from out_of_range(f"{where}: workers", item["workers"], 1, 99)
+        for group in item.get("groups", []):
+            if not re.fullmatch(r"\w+", group):
+                yield wrong(f"{where}: groups", group, "letters, digits and underscores")
 
 
-def _scheduler_errors(workers: Sequence[Mapping[str, Any]], applications: Sequence[str]) -> list[str]:
-    errors = []
-    seen = set()
-    for entry in entries(workers):
-        application = entry.get("application")
-        variable = f"web2py_daemon_scheduler_workers: application {application!r}"
-        if application in seen:
-            errors.append(f"{variable} is listed twice; each may be there once, with the number of its workers")
-        seen.add(application)
-        if not present(entry):
-            continue
-        if application not in applications:
-            errors.append(f"{variable} is not deployed, allowed are: {', '.join(applications) or 'none'}")
-        if not re.fullmatch("[1-9][0-9]?", str(entry.get("workers", 1))):
-            errors.append(f"{variable}: workers is {entry['workers']!r}, allowed are 1 to 99")
-        for group in entry.get("groups") or []:
-            if not isinstance(group, str) or not re.fullmatch(r"\w+", group):
-                errors.append(f"{variable}: group {group!r}, allowed are letters, digits and underscores")
-    return errors
+def general_problems(values: Values, applications: Sequence[str]) -> Iterator[str]:
+    yield from memory_problems("web2py_daemon_scheduler_memory_max", values["scheduler_memory_max"])
+    yield from out_of_range("web2py_daemon_scheduler_tasks_max", values["scheduler_tasks_max"], 8, 65536)
+    if values["scheduler_stop_timeout"] < 0:
+        yield wrong("web2py_daemon_scheduler_stop_timeout", values["scheduler_stop_timeout"], "a whole number from 0")
+    for name in applications:
+        if not re.fullmatch(r"\w+", name):
+            yield wrong("web2py_daemon_applications: name", name, "letters, digits and underscores")
+    for name in ("user", "group", "socket_group"):
+        if not SYSTEM_NAME.fullmatch(values[name]):
+            yield wrong(f"web2py_daemon_{name}", values[name], "the name of a user or group")
+    if not URL_PATH.fullmatch(values["health_path"]):
+        yield wrong("web2py_daemon_health_path", values["health_path"], "a URL path such as /healthz")
+    source = values["framework_source"]
+    if not source and any(is_present(item) and item["administration"] for item in values["instances"]):
+        yield wrong("web2py_daemon_framework_source", source, "given where an instance has administration")

@@ -33,7 +33,9 @@ def server(host: InventoryHost) -> dict[str, Any]:
         "address": client_addresses([host.own])[0],
         "port": host.values["web2py_https_port" if encrypted else "web2py_http_port"],
     }
-    return {**found, "tls": True, "tls_name": str(host.values["web2py_server_names"][0])} if encrypted else found
+    return (
+        {**found, "tls": True, "tls_name": next(iter(host.values["web2py_server_names"]), "")} if encrypted else found
+    )
 
 
 def tier(site: Site, host: InventoryHost) -> dict[str, Any]:

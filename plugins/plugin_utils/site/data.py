@@ -6,28 +6,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
-from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
-from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import postgresql
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed, is_present
 
-CHOICES = {
-    "sessions": ("files", "database", "cookie"),
-    "uploads": ("files", "database"),
-    "cache": ("ram", "disk", "memcached"),
-    "tickets": ("files", "database"),
-}
+# web2py_applications as the role's documentation declares it.
+Applications = Sequence[Mapping[str, Any]]
 # Where web2py_database_ca_file comes to lie on a web host.
 CA_FILE = "/etc/web2py/database_ca.pem"
 # Of libpq. A server that is gone without a word, by a power cut or a network that is down, is noticed in seconds: pydal
 # tries its kept connections under a lock of all threads.
 DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 3000}
 # With any of these, an application gets the managed model.
-KEYS = ("database", *CHOICES, "secure_cookies")
+KEYS = ("database", "sessions", "uploads", "cache", "tickets", "secure_cookies")
 # Secrets of an application: name of the file and what needs it.
 SECRETS = {
     "database_password": lambda item: has_database(item) and not item["database"].get("password"),
@@ -41,26 +35,18 @@ TICKETS_SECRET = "web2py-tickets.database_password"  # noqa: S105 (the name of a
 # Where no database server is.
 TICKETS_SQLITE = "/var/lib/web2py/data/web2py-tickets/tickets.sqlite"
 
-# As in the role's argument specs; a unit test compares.
-POOL_SIZE = 5
-
 
 def has_database(item: Mapping[str, Any]) -> bool:
     # `database: {}` is one with all defaults.
     return item.get("database") is not None
 
 
-def with_data(applications: Any) -> list[Mapping[str, Any]]:
-    """The applications that are to be there and say where they keep something."""
-    return [item for item in entries(applications) if present(item) and any(key in item for key in KEYS)]
+def with_data(applications: Applications) -> list[Mapping[str, Any]]:
+    """The applications that are to be there and say where they keep something; these get the managed model."""
+    return [item for item in applications if is_present(item) and any(key in item for key in KEYS)]
 
 
-def data_applications(applications: Any) -> list[str]:
-    """Names of the applications that get the managed model."""
-    return [str(item["name"]) for item in with_data(applications)]
-
-
-def data_secrets(applications: Any) -> list[str]:
+def data_secrets(applications: Applications) -> list[str]:
     """Names of the secrets that these applications need beside those that are given."""
     names = [
         f"{item['name']}.{name}" for item in with_data(applications) for name, needed in SECRETS.items() if needed(item)
@@ -68,101 +54,9 @@ def data_secrets(applications: Any) -> list[str]:
     return [*names, TICKETS_SECRET] if tickets_applications(applications) else names
 
 
-def tickets_applications(applications: Any) -> list[str]:
+def tickets_applications(applications: Applications) -> list[str]:
     """Names of the applications whose tickets go into the database."""
-    return [str(item["name"]) for item in with_data(applications) if item.get("tickets") == "database"]
-
-
-def data_errors(
-    applications: Any,
-    server: Mapping[str, Any],
-    cache_servers: Sequence[str],
-    ca_file: str | None = None,
-    web_hosts: Sequence[str] = (),
-) -> list[str]:
-    """All that is wrong in what the applications say of their data; `ca_file` is that of the controller."""
-    errors = []
-    names: dict[str, str] = {}
-    users: dict[str, str] = {}
-    if server:
-        errors += server_errors(server)
-    elif len(web_hosts) > 1 and tickets_applications(applications):
-        # Each host would have an SQLite file of its own, and every page and report the tickets of one host.
-        errors.append(
-            f"application {tickets_applications(applications)[0]!r}: tickets is 'database' on {len(web_hosts)} web "
-            f"hosts ({', '.join(web_hosts)}), but there is no database server for them to share; put a host into the "
-            "group web2py_database or set web2py_database_server, or have tickets: files"
-        )
-    for item in with_data(applications):
-        name = item.get("name")
-        database = item.get("database") or {}
-        if not isinstance(name, str) or not isinstance(database, Mapping):
-            # The argument spec says so.
-            continue
-        for key, allowed in CHOICES.items():
-            if key in item and item[key] not in allowed:
-                errors.append(f"application {name!r}: {key} is {item[key]!r}, allowed are {', '.join(allowed)}")
-            elif item.get(key) == "database" and key != "tickets" and not has_database(item):
-                errors.append(f"application {name!r}: {key} are to be in the database, but it has none; add database")
-        if item.get("cache") == "memcached" and not cache_servers:
-            errors.append(
-                f"application {name!r}: cache is 'memcached', but there is no cache server; put a host into the group "
-                "web2py_cache or set web2py_cache_servers"
-            )
-        if not has_database(item):
-            continue
-        if (server.get("tls") or {}).get("ca_file") == CA_FILE and ca_file == "":
-            errors.append(
-                f"web2py_database_ca_file: found nothing, but the database server of application {name!r} is to be "
-                "verified by it; give the file on the controller (docs/data.md)"
-            )
-        if not server:
-            errors.append(
-                f"application {name!r} has a database, but there is no database server; put a host into the group "
-                "web2py_database or set web2py_database_server"
-            )
-        for key in ("name", "user"):
-            wrong = postgresql.name_problem(f"application {name!r}, {key} of its database", database.get(key, name))
-            errors += [wrong] if wrong else []
-        if "?" in str(database.get("name", "")):
-            errors.append(
-                f"application {name!r}: the name of its database has a question mark, which web2py cannot read"
-            )
-        if "password" in database and not postgresql.password_allowed(database["password"]):
-            errors.append(f"application {name!r}: the password of its database must be a text of 8 to 1024 characters")
-        shared = str(database.get("name", name))
-        if shared == TICKETS["name"]:
-            errors.append(f"application {name!r}: the database {shared!r} is that of tickets; give it another name")
-        if shared in names:
-            errors.append(f"applications {names[shared]!r} and {name!r} have the same database, {shared!r}")
-        names[shared] = name
-        user = str(database.get("user", name))
-        if user == TICKETS["user"]:
-            errors.append(f"application {name!r}: the database user {user!r} is that of tickets; give it another name")
-        if user in users:
-            errors.append(f"applications {users[user]!r} and {name!r} have the same database user, {user!r}")
-        users[user] = name
-    return errors
-
-
-def server_errors(server: Mapping[str, Any]) -> list[str]:
-    """What is wrong with `web2py_database_server`."""
-    host, tls = server.get("host"), server.get("tls") or {}
-    socket = server.get("socket")
-    if bool(host) == bool(socket):
-        return [f"web2py_database_server: found {', '.join(server)}, needed is one of host and socket"]
-    if socket and not re.fullmatch(r"/.+/\.s\.PGSQL\.\d+", str(socket)):
-        return [
-            f"web2py_database_server: socket is {socket!r}, "
-            "allowed is the path of a socket, such as /var/run/postgresql/.s.PGSQL.5432"
-        ]
-    if host and ":" in str(host) and tls.get("mode", "verify-full") == "verify-full":
-        # pydal gives it to the driver in brackets, with which no certificate agrees.
-        return [
-            f"web2py_database_server: host is {host!r}; verify-full cannot verify an IPv6 address here, "
-            "give a DNS name, or tls: {mode: verify-ca, ca_file: …}"
-        ]
-    return []
+    return [item["name"] for item in with_data(applications) if item.get("tickets") == "database"]
 
 
 def database_of(item: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
@@ -172,7 +66,7 @@ def database_of(item: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str
         "name": given.get("name", item["name"]),
         "user": given.get("user", item["name"]),
         "password": given.get("password") or secrets[f"{item['name']}.database_password"],
-        "pool_size": given.get("pool_size", POOL_SIZE),
+        "pool_size": given.get("pool_size", 5),
     }
 
 
@@ -181,8 +75,7 @@ def dal_uri(database: Mapping[str, Any]) -> str:
     user, password = (quote(str(database[key]), safe="") for key in ("user", "password"))
     if database.get("socket"):
         return f"postgres://{user}:{password}@/{database['name']}?unix_socket={database['socket']}"
-    host = str(database["host"])
-    host = f"[{host}]" if ":" in host else host
+    host = bracketed(str(database["host"]))
     mode = (database.get("tls") or {}).get("mode", "verify-full")
     return f"postgres://{user}:{password}@{host}:{database.get('port', 5432)}/{database['name']}?sslmode={mode}"
 
@@ -247,7 +140,7 @@ def application_settings(
     name = application["name"]
     settings: dict[str, Any] = {"application": name}
     for key in ("sessions", "uploads", "cache", "secure_cookies", "session_classes"):
-        if application.get(key) is not None:
+        if application.get(key) not in (None, {}):
             settings[key] = application[key]
     if has_database(application):
         database = {**server, **database_of(application, secrets)}

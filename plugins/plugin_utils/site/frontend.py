@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import mozilla
-from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import frontend_applications
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed, wrong
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import exposed
 
 # web2py's own names: the application admin, and the controller appadmin of every application.
 ADMINISTRATION_PATHS = r"^(/(?:admin|\w+/appadmin)(?:/.*)?)$"
@@ -43,47 +43,54 @@ def _literal(path: str) -> str:
     return path.replace(".", r"\.")
 
 
-def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the site's declaration (role web2py's variables without their prefix) for the front-end roles."""
-    names = [bracketed(str(name)) for name in declaration["server_names"]]
-    applications = frontend_applications(declaration["applications"])
-    ports = {scheme: int(declaration[f"{scheme}_port"]) for scheme in ("http", "https")}
-    public_ports = {scheme: int(declaration[f"public_{scheme}_port"]) for scheme in ports}
-    https_suffix = "" if public_ports["https"] == 443 else f":{public_ports['https']}"
+def public_names(declaration: Mapping[str, Any]) -> list[str]:
+    """The site's names as they stand in a Host header."""
+    return [bracketed(name) for name in declaration.get("server_names", [])]
+
+
+def public_ports(declaration: Mapping[str, Any]) -> dict[str, int]:
+    """By port of the web server, as JSON has it, the one that visitors use."""
+    ports = ((declaration.get(f"{scheme}_port"), f"public_{scheme}_port") for scheme in ("http", "https"))
+    return {str(port): declaration[public] for port, public in ports if public in declaration}
+
+
+def frontend_site(role: str, declaration: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Translate the site's declaration (variables of the role web2py) for a front-end role, or say what is missing."""
+    # Of these two the inventory may set one; both are known where the defaults of the role web2py are.
+    for name in ("frontend", "static_max_age"):
+        if name not in declaration:
+            return {}, [f"web2py_{name} is not set. Put the role web2py before {role} in the same play."]
+    if declaration["frontend"] != role:
+        return {}, [wrong("web2py_frontend", declaration["frontend"], f"{role} where this role is applied")]
+    names = public_names(declaration)
+    applications = exposed(declaration["applications"])
+    public_https_port = declaration["public_https_port"]
+    https_suffix = "" if public_https_port == 443 else f":{public_https_port}"
+    # No names are refused where the role web2py validates them.
+    canonical = next(iter(names), "")
     administration = "https" if declaration["administration"] == "https" else "off"
     return {
         "names": names,
-        "canonical": names[0],
+        "canonical": canonical,
         "applications": applications,
-        "http_port": ports["http"],
-        "https_port": ports["https"],
-        "public_ports": {str(port): public_ports[scheme] for scheme, port in ports.items()},
-        "https_suffix": https_suffix,
+        "http_port": declaration["http_port"],
+        "https_port": declaration["https_port"],
         "certificate_file": declaration["certificate_file"],
         "certificate_key_file": declaration["certificate_key_file"],
-        "hsts_max_age": int(declaration["hsts_max_age"]),
-        "max_request_body": int(declaration["max_request_body"]),
-        "headers": dict(declaration["headers"]),
+        "hsts_max_age": declaration["hsts_max_age"],
+        "max_request_body": declaration["max_request_body"],
+        "headers": declaration["headers"],
         "environment": {"WEB2PY_APPLICATIONS": ",".join(applications), "WEB2PY_ADMINISTRATION": administration},
         "health_path": declaration["health_path"],
         "routes": bool(declaration["routes_extra"]),
-        "trusted_proxies": [str(proxy) for proxy in declaration["trusted_proxies"]],
-        "answers": answers(declaration, f"https://{names[0]}{https_suffix}"),
+        "trusted_proxies": declaration["trusted_proxies"],
+        "answers": answers(declaration, f"https://{canonical}{https_suffix}"),
         "static_pattern": rf"^/({'|'.join(applications)})/static/(?:{VERSION})?(.*)$" if applications else "",
-        "static_max_age": int(declaration["static_max_age"]),
+        "static_max_age": declaration["static_max_age"],
         "versioned_max_age": 31536000,
         "tls": mozilla.INTERMEDIATE,
         "user": declaration["user"],
         "group": declaration["group"],
-        "root": declaration["root"],
-        "runtime": declaration["runtime"],
-    }
-
-
-def frontend_problems(role: str, chosen: str | None) -> list[str]:
-    """What is wrong when this front-end role runs while another one is chosen."""
-    if chosen is None:
-        return [f"web2py_frontend is not set; it must be {role}. Put the role web2py before {role} in the same play."]
-    if chosen != role:
-        return [f"web2py_frontend is {chosen!r}; it must be {role} where this role is applied."]
-    return []
+        "root": "/var/lib/web2py",
+        "runtime": "/opt/web2py/runtime",
+    }, []

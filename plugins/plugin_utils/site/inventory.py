@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import networks
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed
 
 
 class SiteError(Exception):
@@ -107,5 +108,5 @@ def memcached_servers(
     for host in hosts:
         known = hostvars[host] if hostvars and host in hostvars else {}
         address = str(known.get("ansible_host", host))
-        servers.append(f"{f'[{address}]' if ':' in address else address}:{known.get('memcached_port', port)}")
+        servers.append(f"{bracketed(address)}:{known.get('memcached_port', port)}")
     return servers

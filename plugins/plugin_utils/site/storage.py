@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.web2py.deployment.plugins.plugin_utils.items import entries, present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site
 
@@ -24,7 +23,7 @@ def shared_folders(application: Mapping[str, Any]) -> list[str]:
 
     An application that is not exposed belongs to one host, as admin does.
     """
-    if not present(application) or application.get("exposed", True) is not True:
+    if not is_present(application) or not application["exposed"]:
         return []
     return [folder for folder, key in SHARED_FOLDERS.items() if application.get(key, "files") == "files"]
 
@@ -39,7 +38,7 @@ def tier(site: Site, host: InventoryHost) -> dict[str, Any]:
 
 def exports(applications: Any, clients: Sequence[str], owner: int | None, group: int | None) -> list[dict[str, Any]]:
     """Input of the role nfs_shared for the storage server."""
-    if not clients or not any(map(shared_folders, entries(applications))):
+    if not clients or not any(map(shared_folders, applications)):
         return [{"name": "web2py", "state": "absent"}]
     return [
         {
@@ -55,7 +54,7 @@ def exports(applications: Any, clients: Sequence[str], owner: int | None, group:
 
 def mounts(applications: Any, server: str, units: Sequence[str]) -> list[dict[str, Any]]:
     """Input of the role nfs_shared for a web host; without a server nothing is mounted."""
-    sharing = [item for item in entries(applications) if shared_folders(item)]
+    sharing = [item for item in applications if shared_folders(item)]
     if not server or not sharing:
         return [{"name": "web2py", "state": "absent"}]
     expiring = [f"web2py-sessions@{item['name']}.service" for item in sharing if "sessions" in shared_folders(item)]

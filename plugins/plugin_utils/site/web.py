@@ -7,14 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils import frontends
-from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import bracketed, is_present
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import (
-    application_errors,
-    check_paths,
-    host_name_errors,
-)
+from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import is_present
+from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import web2py
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.applications import check_paths
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.balancer import server_name
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.data import data_errors
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.inventory import InventoryHost, Site, SiteError
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site.storage import mounts
 
@@ -44,7 +40,7 @@ def tier(_site: Site, host: InventoryHost) -> dict[str, Any]:
         "reloaded_roles": ["web2py", *daemon, *([name] if front_end.reload else [])],
         "name_at_balancer": server_name(host.name),
         "check": {
-            "host": bracketed(values["web2py_server_names"][0]),
+            "host": next(iter(values["web2py_server_names"]), ""),
             "https": https,
             "port": values["web2py_https_port" if https else "web2py_http_port"],
             "paths": check_paths(values["web2py_applications"], values["web2py_health_path"]),
@@ -57,16 +53,8 @@ def problems(site: Site) -> list[str]:
     """What is wrong in the declaration, in its words and not of the roles that take what follows."""
     found: list[str] = []
     for host in site.web_hosts:
-        values = host.values
-        applications = values["web2py_applications"]
-        found += host_name_errors(values["web2py_server_names"], "web2py_server_names")
-        found += application_errors(applications) + data_errors(
-            applications,
-            values["web2py_database_server"],
-            values["web2py_cache_servers"],
-            values["web2py_database_ca_file"],
-            site.tier("web"),
-        )
+        declared = {name: host.values[f"web2py_{name}"] for name in web2py.DECLARATION}
+        found += web2py.declaration_problems(declared, site.tier("web"))
     return list(dict.fromkeys(found))
 
 
