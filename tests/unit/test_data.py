@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 from ansible_collections.web2py.deployment.plugins.action import plan
 from ansible_collections.web2py.deployment.plugins.plugin_utils import planning, source
-from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented
+from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented, documented_options
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host
 from ansible_collections.web2py.deployment.plugins.plugin_utils.roles import memcached, nfs_shared, web2py
 from ansible_collections.web2py.deployment.plugins.plugin_utils.site import data, database, inventory
@@ -275,6 +275,11 @@ class TestTranslation:
             ("hostssl", "2001:db8::/64"),
         ]
         assert len(rules) == 6
+
+    def test_a_pool_is_as_large_as_the_role_says(self):
+        options = documented_options("web2py")["web2py_applications"]["options"]["database"]["options"]
+        shop = data.database_of({"name": "shop", "database": {}}, SECRETS)
+        assert options["pool_size"]["default"] == shop["pool_size"]
 
     def test_memcached_servers(self):
         assert inventory.memcached_servers(["cache1", "192.0.2.7"]) == ["cache1:11211", "192.0.2.7:11211"]
