@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from ansible_collections.web2py.deployment.plugins.plugin_utils.arguments import documented
 from ansible_collections.web2py.deployment.plugins.plugin_utils.frontends import FRONT_ENDS
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems, frontend_site
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -43,9 +43,9 @@ OTHERS = ("/", "/shop", "/administer", "/shop/default/admin", "/shop/appadmins",
 
 
 def site(**changes: object) -> dict:
-    found, problems = frontend_site("apache_wsgi", {**DECLARATION, **changes})
-    assert problems == []
-    return found
+    declared = {**DECLARATION, **changes}
+    assert frontend_problems("apache_wsgi", declared) == []
+    return frontend_site(declared)
 
 
 def answer(rules: list[dict], path: str) -> tuple[int, str | None] | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, is_present, wrong
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems
 
 PATH = re.compile(r"/[A-Za-z0-9._~/-]+")
 BACKEND = re.compile(r"wss?://[][A-Za-z0-9.:_~/-]+")
@@ -17,11 +17,10 @@ BACKEND = re.compile(r"wss?://[][A-Za-z0-9.:_~/-]+")
 
 def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
     declaration, name = host.values_of("web2py"), values["instance"]
-    _site, problems = frontend_site("apache_proxy", declaration)
     instances = host.values_of("web2py_daemon").get("instances", [])
     instance = next((item for item in instances if item["name"] == name and is_present(item) and item["socket"]), {})
     problems = [
-        *problems,
+        *frontend_problems("apache_proxy", declaration),
         *instance_problems(name, instance),
         *administration_problems(values, instance, declaration.get("administration")),
         *websocket_problems(values["websockets"]),

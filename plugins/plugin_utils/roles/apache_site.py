@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, out_of_range, port_problems
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems, frontend_site
 
 # What a front end needs of Apache beside what every site needs.
 PACKAGES = {"apache_wsgi": ["libapache2-mod-wsgi-py3"]}
@@ -19,7 +19,8 @@ def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[st
     declaration = host.values_of("web2py")
     # The front end's own role says whether it is the one that is chosen.
     front_end = declaration.get("frontend", "the front end's")
-    site, problems = frontend_site(front_end, declaration)
+    problems = frontend_problems(front_end, declaration)
+    site = {} if problems else frontend_site(declaration)
     ports = {f"web2py_{name}": site[name] for name in ("http_port", "https_port") if name in site}
     ports |= {f"apache_site_extra_ports[{number}]": port for number, port in enumerate(values["extra_ports"])}
     workers = out_of_range("apache_site_max_request_workers", values["max_request_workers"], 25, 400)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.web2py.deployment.plugins.plugin_utils.planning import Host, memory_problems, out_of_range
-from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_site
+from ansible_collections.web2py.deployment.plugins.plugin_utils.site.frontend import frontend_problems, frontend_site
 
 RANGES = {
     "processes": (1, 512),
@@ -22,7 +22,9 @@ RANGES = {
 
 
 def plan(values: Mapping[str, Any], host: Host) -> tuple[dict[str, Any], list[str]]:
-    site, problems = frontend_site("lighttpd_fcgi", host.values_of("web2py"))
+    declaration = host.values_of("web2py")
+    problems = frontend_problems("lighttpd_fcgi", declaration)
+    site = {} if problems else frontend_site(declaration)
     for name, (lowest, highest) in RANGES.items():
         problems += out_of_range(f"lighttpd_fcgi_{name}", values[name], lowest, highest)
     return {

@@ -54,14 +54,19 @@ def public_ports(declaration: Mapping[str, Any]) -> dict[str, int]:
     return {str(port): declaration[public] for port, public in ports if public in declaration}
 
 
-def frontend_site(role: str, declaration: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Translate the site's declaration (variables of the role web2py) for a front-end role, or say what is missing."""
+def frontend_problems(role: str, declaration: Mapping[str, Any]) -> list[str]:
+    """What is wrong where a front-end role runs without the role web2py, or while another one is chosen."""
     # Of these two the inventory may set one; both are known where the defaults of the role web2py are.
     for name in ("frontend", "static_max_age"):
         if name not in declaration:
-            return {}, [f"web2py_{name} is not set. Put the role web2py before {role} in the same play."]
+            return [f"web2py_{name} is not set. Put the role web2py before {role} in the same play."]
     if declaration["frontend"] != role:
-        return {}, [wrong("web2py_frontend", declaration["frontend"], f"{role} where this role is applied")]
+        return [wrong("web2py_frontend", declaration["frontend"], f"{role} where this role is applied")]
+    return []
+
+
+def frontend_site(declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate the site's declaration (variables of the role web2py), without a problem, for a front-end role."""
     names = public_names(declaration)
     applications = exposed(declaration["applications"])
     public_https_port = declaration["public_https_port"]
@@ -93,4 +98,4 @@ def frontend_site(role: str, declaration: Mapping[str, Any]) -> tuple[dict[str, 
         "group": declaration["group"],
         "root": "/var/lib/web2py",
         "runtime": "/opt/web2py/runtime",
-    }, []
+    }
